@@ -1,0 +1,1 @@
+"""The engines: vLLM replicas behind Ray Serve deployments. The only package that imports vllm."""

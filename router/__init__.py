@@ -1,0 +1,1 @@
+"""The service: HTTP API, task classification, statistics, telemetry and the command line."""
