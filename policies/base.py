@@ -1,0 +1,80 @@
+"""What all policy models share: strictness, and the small value types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, WithJsonSchema, model_validator
+
+from policies.problems import Violation, refusal, show, violated
+
+MAX_K: Final = 32
+"""More draft tokens per step than any drafter is trained for; a larger k is a typing error."""
+
+_NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+_TASK_NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
+
+
+class PolicyModel(BaseModel):
+    """A frozen part of a policy that refuses unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_by_name=False,
+    )
+
+    def violations(self) -> Sequence[Violation]:
+        """The rules between this model's own values that are broken."""
+        return ()
+
+    @model_validator(mode="after")
+    def _refuse_violations(self) -> Self:
+        if found := self.violations():
+            raise violated(found)
+        return self
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(_NAME_PATTERN, value):
+        raise refusal(f"{show(value)} is not a name", "use 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return value
+
+
+def _check_task_name(value: str) -> str:
+    if not re.fullmatch(_TASK_NAME_PATTERN, value):
+        raise refusal(
+            f"{show(value)} is not a task name",
+            "use 1 to 64 characters of a-z 0-9 _ -, a letter first",
+        )
+    return value
+
+
+Name = Annotated[
+    str,
+    Strict(),
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN}),
+]
+"""A name that is safe in headers, metrics labels and store keys."""
+
+TaskName = Annotated[
+    str,
+    Strict(),
+    AfterValidator(_check_task_name),
+    WithJsonSchema({"type": "string", "pattern": _TASK_NAME_PATTERN}),
+]
+
+Switch = Annotated[bool, Strict()]
+Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
+DraftTokens = Annotated[int, Strict(), Field(ge=1, le=MAX_K)]
+Count = Annotated[int, Strict(), Field(ge=1)]
+
+Mode = Literal["adaptive", "threshold", "shadow", "always_speculative", "always_vanilla"]
+Metric = Literal["alpha", "draft_acceptance_rate"]
+KMode = Literal["adaptive", "fixed", "engine"]
+ObjectiveClass = Literal["interactive", "batch"]

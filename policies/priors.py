@@ -1,0 +1,62 @@
+"""What is assumed about a task before there is evidence."""
+
+from __future__ import annotations
+
+from policies.acceptance import Prior
+
+TWO_MODEL_ALPHA: dict[str, float] = {
+    "code": 0.80,
+    "sql": 0.84,
+    "structured": 0.78,
+    "math": 0.74,
+    "qa": 0.75,
+    "rag": 0.72,
+    "summarization": 0.70,
+    "legal": 0.68,
+    "translation": 0.65,
+    "support": 0.61,
+    "creative": 0.52,
+    "chat": 0.60,
+    "extraction": 0.75,
+    "reasoning": 0.70,
+    "other": 0.60,
+}
+"""Effective acceptance of two-model speculation by task: the middles of the ranges published for code 0.75-0.85,
+sql 0.80-0.88, structured 0.75-0.82, math 0.70-0.78, qa 0.70-0.80, summarization 0.65-0.75, legal 0.65-0.72,
+translation 0.60-0.70, support 0.55-0.68, creative 0.45-0.60; the others are placed between their neighbours."""
+
+COPYING_ALPHA: dict[str, float] = {
+    "code": 0.55,
+    "sql": 0.50,
+    "structured": 0.55,
+    "math": 0.45,
+    "qa": 0.40,
+    "rag": 0.62,
+    "summarization": 0.55,
+    "legal": 0.45,
+    "translation": 0.45,
+    "support": 0.45,
+    "creative": 0.35,
+    "chat": 0.40,
+    "extraction": 0.62,
+    "reasoning": 0.45,
+    "other": 0.45,
+}
+
+COPYING_COVERAGE = (0.55, 0.95)
+"""A drafter that copies finds a match for about half of the steps; once it has one, the run goes on."""
+
+
+def prior(method: str, task: str, alpha: float | None = None) -> Prior:
+    """The prior of a task on a pool that drafts with `method`; `alpha` overrides the table's effective acceptance.
+
+    Copying drafters (n-gram, suffix) miss by proposing nothing, model drafters by being wrong, so that the same
+    effective acceptance is split differently into coverage and conditional acceptance.
+    """
+    copying = method in {"ngram", "suffix"}
+    if alpha is None:
+        alpha = (COPYING_ALPHA if copying else TWO_MODEL_ALPHA).get(task, 0.45 if copying else 0.60)
+    if not copying:
+        return Prior(acceptance=(alpha,), coverage=(1.0,))
+    coverage = tuple(max(c, alpha) for c in COPYING_COVERAGE)
+    return Prior(acceptance=tuple(min(1.0, alpha / c) for c in coverage), coverage=coverage)

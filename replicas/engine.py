@@ -1,0 +1,142 @@
+"""The vLLM adapter: one AsyncLLM and vLLM's own OpenAI server app, in this process, without a socket.
+
+A call is played through the app as an ASGI request, so that every field, error and event is vLLM's own. What
+specroute adds happens underneath it, in `generate`: the request's k goes in, tokens and step counts come out.
+Tested against vLLM 0.32.0; tests/engine/test_adapter.py is the contract with its internals.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import FrontendArgs
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from replicas.asgi import AsgiExchange
+from replicas.frames import Call, Frame, Load, ReplicaError
+from replicas.observation import Observation
+from replicas.profiles import ModelSpec, Profile, engine_arguments
+from replicas.scheduler import K_KEY, scheduler_class
+from replicas.splice import Splicer, with_usage_chunk
+
+_OURS = "specroute"
+_observation: ContextVar[Observation | None] = ContextVar("observation", default=None)
+
+
+class ObservedLLM(AsyncLLM):
+    """AsyncLLM whose requests carry their k, and are watched by the `Observation` of the current context."""
+
+    async def generate(  # type: ignore[override]
+        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        observation = _observation.get()
+        if observation is None:
+            async for output in super().generate(prompt, sampling_params, request_id, **options):
+                yield output
+            return
+        # Engine settings in the request are the router's: what a client sent under our names is dropped.
+        extra = {k: v for k, v in (sampling_params.extra_args or {}).items() if not k.startswith(_OURS)}
+        sampling_params.extra_args = {**extra, K_KEY: observation.k}
+        sequence = observation.begin(choices=sampling_params.n)
+        async for output in super().generate(prompt, sampling_params, request_id, **options):
+            observation.observe(sequence, output)
+            for completion in output.outputs:
+                completion.spec_decode_metrics = None  # it would show up in the client's answer
+            yield output
+
+
+class VllmEngine:
+    """One vLLM engine behind the `Engine` protocol."""
+
+    def __init__(self, llm: ObservedLLM, app: Any, profile: Profile) -> None:
+        self._llm = llm
+        self._app = app
+        self._profile = profile
+        self._running = 0
+
+    @classmethod
+    async def start(
+        cls,
+        profile: Profile,
+        model: ModelSpec,
+        *,
+        folder: str,
+        on_cpu: bool,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> VllmEngine:
+        """Start the engine processes and load the model (a minute on two cores).
+
+        Raises whatever vLLM raises for settings or models that cannot work.
+        """
+        progress("reading the model's configuration")
+        arguments = AsyncEngineArgs(**engine_arguments(profile, model, folder=folder, on_cpu=on_cpu))
+        config = arguments.create_engine_config()
+        config.scheduler_config.scheduler_cls = scheduler_class(
+            async_scheduling=bool(config.scheduler_config.async_scheduling)
+        )
+        progress("loading the model")
+        llm = ObservedLLM.from_vllm_config(config)
+        progress("preparing the OpenAI server")
+        frontend = Namespace(**(vars(FrontendArgs()) | vars(arguments)))
+        tasks = await llm.get_supported_tasks()
+        app = build_app(frontend, tasks, llm.model_config)
+        await init_app_state(llm, app.state, frontend, tasks)
+        app.state.server = SimpleNamespace(should_exit=False)  # vLLM's error handler would stop its web server
+        return cls(llm, app, profile)
+
+    async def serve(self, call: Call) -> AsyncIterator[Frame]:
+        """Answer one call; see `Engine.serve`."""
+        if self._llm.errored:
+            raise ReplicaError("the engine core has ended")
+        observation = Observation(k=call.k, speculative=self._profile.speculative)
+        _observation.set(observation)
+        body = with_usage_chunk(call.body) if call.details else call.body
+        exchange = AsgiExchange(self._app, path=call.path, body=body, request_id=call.request_id)
+        splicer = Splicer() if call.details else None
+        self._running += 1
+        try:
+            async for part in exchange.parts():
+                if part.last and self._llm.errored:
+                    raise ReplicaError("the engine core ended during the request")
+                data, splice_at = splicer.feed(part, exchange.content_type) if splicer else (part.data, None)
+                if data or part.first or part.last:
+                    yield Frame(
+                        data=data,
+                        token_ids=observation.take_tokens(),
+                        status=exchange.status if part.first else 0,
+                        content_type=exchange.content_type if part.first else "",
+                        splice_at=splice_at,
+                        ending=observation.ending() if part.last else None,
+                        load=self.load() if part.last else None,
+                    )
+        finally:
+            self._running -= 1
+            await exchange.close()
+
+    async def models(self) -> bytes:
+        """The body of vLLM's `GET /v1/models`."""
+        response = await self._app.state.openai_serving_models.show_available_models()
+        return json.dumps(response.model_dump()).encode()
+
+    def load(self) -> Load:
+        """Requests in flight here, and most decoded at once."""
+        return Load(running=self._running, capacity=self._profile.max_num_seqs)
+
+    async def check_health(self) -> None:
+        """Raise ReplicaError once the engine core is gone."""
+        if self._llm.errored:
+            raise ReplicaError("the engine core has ended")
+
+    def shutdown(self) -> None:
+        """End the engine core and its workers."""
+        self._llm.shutdown()

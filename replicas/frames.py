@@ -1,0 +1,95 @@
+"""What travels between the router and a replica: one call in, frames out.
+
+Frames cross process boundaries by the thousand, so they are plain tuples with names. Everything a router needs
+to know stands beside the client's bytes, so that it never has to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+
+class Call(NamedTuple):
+    """One request, as the router hands it to a replica."""
+
+    request_id: str
+    path: str
+    """The endpoint, for instance `/v1/chat/completions`."""
+    body: bytes
+    """The client's JSON, as it came."""
+    k: int
+    """Most draft tokens per step; 0 is plain decoding, on any pool."""
+    details: bool = False
+    """Whether the client asked for the `specroute` object, which needs a place to stand (`Frame.splice_at`)."""
+
+
+class Load(NamedTuple):
+    """How busy a replica is."""
+
+    running: int
+    """Requests in flight."""
+    capacity: int
+    """Most requests that are decoded at once."""
+
+
+class Ending(NamedTuple):
+    """The account of a finished request, on the last frame."""
+
+    finish_reason: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt tokens taken from the prefix cache."""
+    completion_tokens: int
+    per_step_drafted: tuple[int, ...]
+    per_step_accepted: tuple[int, ...]
+    counted: bool
+    """Whether the step arrays are complete: tokens = 1 + sum(1 + accepted). False for several choices, beam
+    search, stop strings (vLLM finds those outside the core) and requests that never decoded."""
+    queued_s: float | None
+    ttft_s: float | None
+    """From arrival at the engine to the first token."""
+    decode_s: float | None
+    """From the first to the last token."""
+
+
+class Frame(NamedTuple):
+    """A piece of the answer: the client's bytes, and what they stand for."""
+
+    data: bytes
+    token_ids: tuple[int, ...] = ()
+    """Target tokens since the frame before, for requests with a single choice."""
+    status: int = 0
+    """The HTTP status, on the first frame; 0 on the others."""
+    content_type: str = ""
+    splice_at: int | None = None
+    """Offset in `data` of the closing brace before which further JSON members may be put."""
+    ending: Ending | None = None
+    load: Load | None = None
+
+
+class ReplicaError(Exception):
+    """The engine cannot serve: it died or was never started. Not a fault of the request."""
+
+
+class Engine(Protocol):
+    """What a deployment hosts: a real vLLM engine, or the fake one."""
+
+    def serve(self, call: Call) -> AsyncIterator[Frame]:
+        """Answer `call`. The first frame has the status, the last one the ending.
+
+        Closing the iterator aborts the request. Raises ReplicaError when the engine is gone.
+        """
+        ...
+
+    def load(self) -> Load:
+        """How busy the engine is now."""
+        ...
+
+    async def check_health(self) -> None:
+        """Raise ReplicaError when the engine can no longer answer."""
+        ...
+
+    def shutdown(self) -> None:
+        """End the engine and its processes."""
+        ...

@@ -1,0 +1,102 @@
+"""What is noted of one request while vLLM answers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicas.frames import Ending
+
+if TYPE_CHECKING:
+    from vllm.outputs import RequestOutput
+
+
+class Observation:
+    """Collects the tokens, step counts and times of one HTTP request.
+
+    An HTTP request may become several engine requests (several prompts or choices). Then tokens are summed,
+    but there are neither token ids nor step counts.
+    """
+
+    def __init__(self, *, k: int, speculative: bool) -> None:
+        self.k = k
+        self._speculative = speculative
+        self._sequences = 0
+        self._new_tokens: list[int] = []
+        self._completion_tokens: dict[int, dict[int, int]] = {}
+        self._last: dict[int, RequestOutput] = {}
+        self._finish_reason: str | None = None
+        self._steps: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+        self._cumulative = False
+
+    def begin(self, *, choices: int) -> int:
+        """Announce an engine request; returns its number for `observe`."""
+        number = len(self._completion_tokens)
+        self._completion_tokens[number] = {}
+        self._sequences += choices
+        return number
+
+    @property
+    def _single(self) -> bool:
+        return self._sequences == 1
+
+    def observe(self, sequence: int, output: RequestOutput) -> None:
+        """Note one output. vLLM delivers deltas to streams and one final output otherwise."""
+        self._last[sequence] = output
+        counts = self._completion_tokens[sequence]
+        for completion in output.outputs:
+            counts[completion.index] = counts.get(completion.index, 0) + len(completion.token_ids)
+            if not self._single:
+                continue
+            self._new_tokens.extend(completion.token_ids)
+            if completion.finish_reason is not None:
+                self._finish_reason = completion.finish_reason
+            metrics = completion.spec_decode_metrics
+            if metrics is not None:
+                self._steps = (tuple(metrics.per_step_drafted), tuple(metrics.per_step_accepted))
+
+    def take_tokens(self) -> tuple[int, ...]:
+        """Token ids noted since the last call; always empty for several choices."""
+        if not self._new_tokens:
+            return ()
+        taken, self._new_tokens = tuple(self._new_tokens), []
+        return taken
+
+    def ending(self) -> Ending:
+        """The account of the whole request."""
+        tokens = sum(sum(counts.values()) for counts in self._completion_tokens.values())
+        drafted, accepted, counted = self._account(tokens)
+        queued_s = ttft_s = decode_s = None
+        last = self._last.get(0) if self._single else None
+        if last is not None and (times := last.metrics) is not None and times.first_token_ts > 0:
+            queued_s = max(0.0, times.scheduled_ts - times.queued_ts)
+            ttft_s = max(0.0, times.first_token_ts - times.queued_ts)
+            decode_s = max(0.0, times.last_token_ts - times.first_token_ts)
+        return Ending(
+            finish_reason=self._finish_reason,
+            prompt_tokens=sum(len(output.prompt_token_ids or ()) for output in self._last.values()),
+            cached_tokens=sum(output.num_cached_tokens or 0 for output in self._last.values()),
+            completion_tokens=tokens,
+            per_step_drafted=drafted,
+            per_step_accepted=accepted,
+            counted=counted,
+            queued_s=queued_s,
+            ttft_s=ttft_s,
+            decode_s=decode_s,
+        )
+
+    def _account(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+        """Drafted and accepted per step, and whether they are complete.
+
+        A plain engine keeps no step log: each of its decode steps leaves one token.
+        """
+        if not self._single or tokens == 0 or self._finish_reason is None:
+            return (), (), False
+        if not self._speculative:
+            zeros = (0,) * (tokens - 1)
+            return zeros, zeros, True
+        if self._steps is None:
+            return (), (), False
+        drafted, accepted = self._steps
+        if 1 + len(accepted) + sum(accepted) != tokens:
+            return (), (), False
+        return drafted, accepted, True

@@ -1,0 +1,155 @@
+"""Profiles: validated engine settings, and the vLLM arguments they become."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Method = Literal["none", "ngram", "draft_model"]
+
+EMBEDDED = "embedded"
+"""Names the model that ships with the product, in the place of a path."""
+
+
+class ModelSpec(BaseModel):
+    """The target: one model, served by every pool under one public name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("smollm2-135m-instruct", min_length=1, description="The name clients ask for.")
+    path: str = Field(
+        EMBEDDED, min_length=1, description="A Hugging Face folder, or `embedded` for the packaged model."
+    )
+    max_model_len: int = Field(8192, ge=64, description="Most tokens of prompt and answer together.")
+
+
+class PromptLookup(BaseModel):
+    """How much of the answer's end the n-gram drafter looks up in the text before it, in tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min: int = Field(2, ge=1)
+    max: int = Field(5, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PromptLookup:
+        if self.min > self.max:
+            msg = f"min ({self.min}) must not be above max ({self.max})"
+            raise ValueError(msg)
+        return self
+
+
+class StepCost(BaseModel):
+    """The shape of a pool's step time, in units of one plain decode step of the same model.
+
+    A step that verifies d >= 1 draft tokens costs 1 + verify + per_token * d; a drafter that is a model adds
+    per_draft_token for every token it is asked for, used or not. The defaults are the embedded model's on one
+    core: verifying 2 to 16 tokens costs about 1.7 times one token, flat.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verify: float = Field(0.7, ge=0)
+    per_token: float = Field(0.01, ge=0)
+    per_draft_token: float = Field(0.0, ge=0)
+
+
+class Profile(BaseModel):
+    """A named engine configuration. The replicas that run it are a pool."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    method: Method = Field("none", description="Who drafts; `none` is plain decoding.")
+    k: int = Field(0, ge=0, le=32, description="The largest number of draft tokens a request may ask for.")
+    draft_model: str | None = Field(None, description="The drafter's folder, for method draft_model.")
+    prompt_lookup: PromptLookup = PromptLookup()
+    step_cost: StepCost = StepCost()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    replicas: int = Field(1, ge=1)
+    gpus: int = Field(1, ge=1, description="GPUs of one replica (its tensor parallel size); on CPU ignored.")
+    cpu_cores: tuple[int, ...] | None = Field(
+        None, description="Cores of one replica on a CPU machine; by default the machine's are shared out."
+    )
+    kv_cache_gib: int = Field(1, ge=1, description="Memory for the KV cache on a CPU machine, in GiB.")
+    max_num_seqs: int = Field(16, ge=1, description="Most requests decoded at once by one replica.")
+    engine_args: dict[str, Any] = Field(
+        default_factory=dict, description="Further vLLM engine arguments, passed as they stand."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        if self.method == "none" and self.k:
+            raise ValueError(f"k is {self.k} but method is none: set method, or k to 0")
+        if self.method != "none" and not self.k:
+            raise ValueError(f"method {self.method} drafts nothing with k 0: set k to 1 or more")
+        if (self.method == "draft_model") != (self.draft_model is not None):
+            raise ValueError("draft_model names the drafter's folder, for method draft_model and only there")
+        reserved = sorted(_RESERVED & self.engine_args.keys())
+        if reserved:
+            raise ValueError(f"engine_args must not set {', '.join(reserved)}: specroute sets it itself")
+        return self
+
+    @property
+    def speculative(self) -> bool:
+        """Whether this pool has a drafter."""
+        return self.method != "none"
+
+
+_RESERVED = frozenset(
+    {
+        "model",
+        "served_model_name",
+        "speculative_config",
+        "scheduler_cls",
+        "worker_cls",
+        "per_request_spec_decode_metrics",
+        "tensor_parallel_size",
+        "dtype",
+        "max_num_seqs",
+        "max_model_len",
+    }
+)
+
+
+def engine_arguments(profile: Profile, model: ModelSpec, *, folder: str, on_cpu: bool) -> dict[str, Any]:
+    """The keyword arguments of vLLM's AsyncEngineArgs for one replica of `profile`.
+
+    `folder` is the model's folder on this machine. See vLLM's documentation, "Engine Arguments" and
+    "Speculative Decoding", for the meaning of each.
+    """
+    dtype = profile.dtype
+    if dtype == "auto" and on_cpu:
+        dtype = "float32"
+    arguments: dict[str, Any] = {
+        "model": folder,
+        "served_model_name": [model.name],
+        "dtype": dtype,
+        "max_model_len": model.max_model_len,
+        "max_num_seqs": profile.max_num_seqs,
+        "enable_prefix_caching": True,
+    }
+    if on_cpu:
+        arguments |= {"enforce_eager": True, "worker_cls": "replicas.seeded_worker.SeedSafeWorker"}
+    else:
+        arguments |= {"tensor_parallel_size": profile.gpus}
+    if profile.speculative:
+        arguments |= {
+            "speculative_config": _speculative_config(profile),
+            "per_request_spec_decode_metrics": "detailed",
+        }
+    return arguments | profile.engine_args
+
+
+def _speculative_config(profile: Profile) -> dict[str, Any]:
+    config: dict[str, Any] = {"method": profile.method, "num_speculative_tokens": profile.k}
+    if profile.method == "ngram":
+        config |= {
+            "prompt_lookup_min": profile.prompt_lookup.min,
+            "prompt_lookup_max": profile.prompt_lookup.max,
+        }
+    elif profile.method == "draft_model":
+        config |= {"model": profile.draft_model}
+    return config

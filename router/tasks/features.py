@@ -1,0 +1,209 @@
+"""What rules look at, computed once per request: word sequences of the instruction, and its structure.
+
+Words are looked up in sets rather than searched with patterns. That keeps the time linear in the text
+whatever the text is, keeps a hundred rules in several languages inside a millisecond, and leaves nothing to
+backtrack.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from policies.tasks import TASKS
+from router.tasks.protocol import RequestText
+
+PIECE_CHARACTERS = 260
+"""Characters of the opening and of the closing that count as the instruction."""
+
+SHORT_LINE_CHARACTERS = 200
+LONG_LINE_CHARACTERS = 300
+TASTE_CHARACTERS = 80
+MAX_GRAM = 4
+PREFIXES = range(4, 12)
+FIRST_UNSPACED = "\u0900"
+"""From Devanagari upward, scripts whose words no word pattern finds: they are written without spaces, or with
+vowel signs that are no letters."""
+
+_TOKEN = re.compile(r"[^\W_]+|[.!?:;\n\u3002\uff01\uff1f\uff1a>]")
+_BREAKS = frozenset(".!?:;\n\u3002\uff01\uff1f\uff1a>")
+_QUESTION_ENDS = ("?", "\uff1f", '?"', "?)", "?'")
+# Said before the verb of a request without changing what is requested.
+_POLITE = (
+    "please can could would will you kindly help me to just hey hi hello now then also i want need us"
+    " let's bitte kannst könntest du mir sie por favor puedes podrías s'il vous te plaît peux tu pouvez"
+    " per favore puoi pode você 请 pls plz"
+)
+_SOFTENERS = frozenset(_POLITE.split())
+_NAMES = "|".join(name for name in TASKS if name != "other")
+# A prompt that names its own label is not evidence: the caller handles hints, and has a header for them.
+_SELF_LABEL = re.compile(
+    rf"\b(?:task|label|category|class|route|intent)\s{{0,3}}[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"'\[]?(?:{_NAMES})\b"
+    rf"|\b(?:classif\w{{1,4}}|label|treat|route|handle|tag|mark|categori[sz]e|count)\s+"
+    rf"(?:(?:this|that|it|me|the)\s+)?(?:(?:request|prompt|message|one|task)\s+)?(?:as|to|under)\s+(?:an?\s+)?"
+    rf"[\"']?(?:{_NAMES})\b"
+)
+_OPTION = re.compile(r"(?:^|\n)[ \t]{0,4}(?:\(?[a-n1-9][).]|[a-h][:\uff1a]|-)[ \t]?(?=\S)", re.IGNORECASE)
+_LETTER_OPTION = re.compile(r"(?:^|\n|\s)\(?[a-d][).][ \t]", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_SPEAKER = re.compile(r"(?:^|\n)[A-Z][\w .]{1,28}: ")
+
+_CODE_LINE = re.compile(
+    r"^\s{0,40}(?:def \w|class \w+[(:{]|import \w|from [\w.]+ import|#include|using namespace|public |"
+    r"private |function\b|const \w|let \w|var \w|return\b|for ?\(|if ?\(|while ?\(|func \w|fn \w|package \w|"
+    r"traceback \(|file \"|\$ |<\w+[ >]|</\w|<!doctype|[}\])];?$|//|@\w+$)",
+    re.MULTILINE,
+)
+_CODE_MARKS = ("```", "();", "){", ") {", "=>", "==", "};", "std::", "self.", "console.", "</", "print(")
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A piece of text as rules see it.
+
+    Attributes:
+        text: Lower-cased.
+        grams: Sequences of one to four words; `^word` for the first word of a sentence; `stem*` for every
+            beginning of a word.
+        unspaced: Holds letters of scripts written without spaces.
+    """
+
+    text: str
+    grams: frozenset[str]
+    unspaced: bool
+
+
+def zone(text: str) -> Zone:
+    """The zone of a text: linear in its length."""
+    lowered = text.lower().replace("\u2019", "'")
+    return Zone(
+        text=lowered, grams=frozenset(_grams(lowered)), unspaced=any(c >= FIRST_UNSPACED for c in lowered)
+    )
+
+
+def _grams(text: str) -> set[str]:
+    grams: set[str] = set()
+    window: list[str] = []
+    at_start = True
+    for token in _TOKEN.findall(text):
+        if token in _BREAKS:
+            window.clear()
+            at_start = True
+            continue
+        window.append(token)
+        if len(window) > MAX_GRAM:
+            del window[0]
+        for size in range(len(window)):
+            grams.add(" ".join(window[size:]))
+        grams.update(token[:n] + "*" for n in PREFIXES if n <= len(token))
+        if at_start:
+            grams.add("^" + token)
+            at_start = token in _SOFTENERS
+    return grams
+
+
+@dataclass(frozen=True)
+class Features:
+    """A request as the rules see it. Structure is computed on first use and kept."""
+
+    request: RequestText
+
+    @cached_property
+    def turn(self) -> str:
+        """The last turn without surrounding space, clipped already."""
+        return self.request.last_turn.strip()
+
+    @cached_property
+    def lowered(self) -> str:
+        """The last turn, lower-cased."""
+        return self.turn.lower()
+
+    @cached_property
+    def ask(self) -> Zone:
+        """The part of the last turn that holds the instruction: its opening and its closing."""
+        return zone(_SELF_LABEL.sub(" ", instruction(self.turn).lower()))
+
+    @cached_property
+    def system(self) -> Zone:
+        """The instruction in the system prompt."""
+        return zone(_SELF_LABEL.sub(" ", instruction(self.request.system_prompt.strip()).lower()))
+
+    @cached_property
+    def earlier(self) -> Zone:
+        """The end of the conversation before the last turn."""
+        return zone(self.request.earlier_turns[-PIECE_CHARACTERS * 2 :])
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """All words of the last turn."""
+        return frozenset(_TOKEN.findall(self.lowered))
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Lines of the last turn that hold something."""
+        return [line.strip() for line in self.turn.splitlines() if line.strip()]
+
+    @cached_property
+    def asks_question(self) -> bool:
+        """The opening or the closing line ends in a question mark."""
+        return bool(self.lines) and (
+            self.lines[-1].endswith(_QUESTION_ENDS) or self.lines[0].endswith(_QUESTION_ENDS)
+        )
+
+    @cached_property
+    def numbers(self) -> int:
+        """Numbers written in digits."""
+        return len(_NUMBER.findall(self.turn[: 2 * PIECE_CHARACTERS]))
+
+    @cached_property
+    def code_lines(self) -> int:
+        """Lines that read like source code."""
+        return len(_CODE_LINE.findall(self.lowered))
+
+    @cached_property
+    def holds_code(self) -> bool:
+        """Two lines or two marks of source code: prose has one by chance."""
+        return self.code_lines > 1 or sum(mark in self.lowered for mark in _CODE_MARKS) > 1
+
+    @cached_property
+    def options(self) -> int:
+        """Lines that look like the options of a multiple choice."""
+        return max(len(_OPTION.findall(self.turn)), len(_LETTER_OPTION.findall(self.turn)))
+
+    @cached_property
+    def speakers(self) -> int:
+        """Lines that begin with the name of a speaker."""
+        return len(_SPEAKER.findall(self.turn))
+
+    @cached_property
+    def material_characters(self) -> int:
+        """Characters of the prompt that are not instruction: a text to be worked on."""
+        return max(0, len(self.turn) - len(instruction(self.turn)))
+
+
+def instruction(text: str) -> str:
+    """The opening and the closing of a text, where people put what they want done.
+
+    Of several lines the first and the last are taken. When one is short and the other is long, the long one
+    is the text to be worked on and only a taste of it is kept.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    if len(lines) == 1:
+        line = lines[0]
+        if len(line) <= 2 * PIECE_CHARACTERS:
+            return line
+        return f"{line[:PIECE_CHARACTERS]}\n{line[-PIECE_CHARACTERS:]}"
+    first, last = lines[0].strip(), lines[-1].strip()
+    if len(first) <= TASTE_CHARACTERS and len(lines) > 2:  # noqa: PLR2004 -- a heading alone says little
+        first = f"{first}\n{lines[1].strip()}"
+    if len(last) <= TASTE_CHARACTERS and len(lines) > 3:  # noqa: PLR2004 -- as above
+        last = f"{lines[-2].strip()[-PIECE_CHARACTERS:]}\n{last}"
+    head, tail = PIECE_CHARACTERS, PIECE_CHARACTERS
+    if len(first) > LONG_LINE_CHARACTERS and len(last) <= SHORT_LINE_CHARACTERS:
+        head = TASTE_CHARACTERS
+    elif len(last) > LONG_LINE_CHARACTERS and len(first) <= SHORT_LINE_CHARACTERS:
+        tail = TASTE_CHARACTERS
+    return f"{first[:head]}\n{last[-tail:]}"

@@ -1,0 +1,185 @@
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from policies.cells import CellDelta, CellKey, CellRecord
+from router.fake_store import FakeStore
+from router.stats import StatsBuffer
+from router.stats_protocol import FlushId
+from router.stats_sync import StatsSync, SyncSettings
+
+pytestmark = pytest.mark.unit
+
+T0 = 1_700_000_000.0
+CODE = CellKey("ngram", "code", "low")
+QA = CellKey("ngram", "qa", "low")
+
+
+def delta(requests: int = 1) -> CellDelta:
+    return CellDelta(600.0, {"steps:4": float(requests)}, {"requests": requests})
+
+
+def router(store: FakeStore, **settings: float) -> tuple[StatsBuffer, StatsSync]:
+    buffer = StatsBuffer()
+    return buffer, StatsSync(buffer, store, settings=SyncSettings(**settings), clock=lambda: T0)
+
+
+async def test_two_routers_converge() -> None:
+    """After both flushed and refreshed, both see the same cells with the traffic of both."""
+    store = FakeStore()
+    (a, sync_a), (b, sync_b) = router(store), router(store)
+    for second in range(5):
+        a.record({CODE: delta()}, T0 + second)
+        b.record({CODE: delta(), QA: delta()}, T0 + second)
+        assert await sync_b.flush()
+        assert await sync_a.flush()
+    assert await sync_a.refresh()
+    assert await sync_b.refresh()
+    assert dict(a) == dict(b)
+    assert a[CODE].lifetime["requests"] == 10
+
+
+async def test_a_lost_reply_counts_once_before_and_after_the_retry() -> None:
+    """A flush the store applied without us knowing is never seen twice, not even by a refresh in between."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    buffer.record({CODE: delta()}, T0)
+    store.lose_replies = 1
+    assert not await sync.flush()
+    assert buffer[CODE].lifetime["requests"] == 1
+    assert await sync.refresh()
+    assert buffer[CODE].lifetime["requests"] == 1
+    assert await sync.flush()
+    assert (await store.changed_since(None)).records[CODE].lifetime["requests"] == 1
+
+
+async def test_totals_are_exact_after_an_outage() -> None:
+    """What was recorded while the store was away arrives completely when it is back."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    for second in range(100):
+        store.down = 20 <= second < 80
+        store.lose_replies = 1 if second in {10, 85} else 0
+        buffer.record({CODE: delta(second)}, T0 + second)
+        await sync.flush()
+        await sync.refresh()
+    assert await sync.flush()
+    assert (await store.changed_since(None)).records[CODE].lifetime["requests"] == sum(range(100))
+    assert buffer[CODE].lifetime["requests"] == sum(range(100))
+    assert buffer.store_up
+
+
+async def test_a_wiped_store_is_followed_and_what_was_pending_survives() -> None:
+    """After FLUSHALL the shared past is gone everywhere, the untold deltas are not."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    buffer.record({CODE: delta(5), QA: delta(5)}, T0)
+    assert await sync.flush()
+    assert await sync.refresh()
+    buffer.record({CODE: delta(1)}, T0)
+    store.wipe()
+    assert await sync.refresh()
+    assert {key: record.lifetime["requests"] for key, record in buffer.items()} == {CODE: 1}
+    assert await sync.flush()
+    assert await sync.refresh()
+    assert buffer[CODE].lifetime["requests"] == 1
+
+
+async def test_a_load_over_many_pages_survives_an_interruption() -> None:
+    """Pages read before a short failure are not read again, and the whole is complete."""
+    store = FakeStore(page_cells=2)
+    keys = [CellKey("ngram", f"task{number}", "low") for number in range(9)]
+    await store.add(FlushId("w", 1), T0, dict.fromkeys(keys, delta()))
+    buffer, sync = router(store)
+    pages = 0
+    read = store.changed_since
+
+    async def interrupted(cursor: object) -> object:
+        nonlocal pages
+        pages += 1
+        store.down = pages == 3
+        return await read(cursor)  # type: ignore[arg-type]
+
+    store.changed_since = interrupted  # type: ignore[method-assign,assignment]
+    assert not await sync.refresh()
+    assert len(buffer) == 0
+    assert await sync.refresh()
+    assert set(buffer) == set(keys)
+    assert pages == 6
+
+
+async def test_an_unreadable_record_stops_only_its_own_cell(caplog: pytest.LogCaptureFixture) -> None:
+    """The refusal is logged, the other cells of the batch reach the store."""
+    store = FakeStore()
+    store.unreadable = {CODE}
+    buffer, sync = router(store)
+    buffer.record({CODE: delta(), QA: delta()}, T0)
+    assert await sync.flush()
+    assert await sync.flush()
+    assert set((await store.changed_since(None)).records) == {QA}
+    assert "unknown record version" in caplog.text
+
+
+async def test_a_delta_that_cannot_be_stored_does_not_stop_the_flusher(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A NaN is dropped with an error in the log; later traffic is flushed."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    buffer.record({CODE: CellDelta(600.0, {"steps:4": float("nan")}, {})}, T0)
+    assert await sync.flush()
+    buffer.record({QA: delta()}, T0)
+    assert await sync.flush()
+    assert "must be finite" in caplog.text
+    assert set(buffer) == {QA}
+
+
+class HangingStore(FakeStore):
+    """Accepts additions and never answers them."""
+
+    async def add(
+        self, flush: FlushId, now_s: float, deltas: Mapping[CellKey, CellDelta]
+    ) -> Mapping[CellKey, CellRecord]:
+        await super().add(flush, now_s, deltas)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_closing_is_bounded_in_time_when_the_store_hangs() -> None:
+    """Shutdown does not wait for a store that never answers."""
+    store = HangingStore()
+    buffer, sync = router(store, close_timeout_s=0.01)
+    sync.start()
+    buffer.record({CODE: delta()}, T0)
+    await asyncio.wait_for(sync.close(), 5)
+    assert buffer[CODE].lifetime["requests"] == 1
+
+
+async def test_the_loops_flush_and_refresh_and_closing_flushes_the_rest() -> None:
+    """Deltas reach the store by the loops, the last ones by closing; a bug in a round ends no loop."""
+    store = FakeStore()
+    buffer = StatsBuffer()
+    rounds: asyncio.Queue[float] = asyncio.Queue()
+    go_on = asyncio.Semaphore(0)
+
+    async def sleep(interval_s: float) -> None:
+        rounds.put_nowait(interval_s)
+        await go_on.acquire()
+
+    sync = StatsSync(buffer, store, clock=lambda: T0, sleep=sleep)
+    buffer.record({CODE: delta()}, T0)
+    sync.start()
+    await rounds.get()
+    await rounds.get()
+    assert (await store.changed_since(None)).records[CODE].lifetime["requests"] == 1
+    assert buffer.store_up
+    healthy, store.changed_since = store.changed_since, None  # type: ignore[method-assign,assignment]
+    go_on.release()
+    go_on.release()
+    await rounds.get()
+    await rounds.get()
+    store.changed_since = healthy  # type: ignore[method-assign]
+    buffer.record({CODE: delta()}, T0)
+    await sync.close()
+    assert (await store.changed_since(None)).records[CODE].lifetime["requests"] == 2
