@@ -28,7 +28,7 @@ REVISION = 1
 """Raised when the same source must give another folder; folders of an older revision are rebuilt."""
 
 # The pre-tokenizer llama.cpp calls "smollm" splits numbers into single digits before anything else.
-# transformers drops that when it reads a GGUF: "\n\n1" would be three tokens where the model was trained on two.
+# transformers drops that when it reads a GGUF: "\n\n1" would be three tokens where the model knows two.
 _SPLITS_DIGITS = frozenset({"smollm"})
 
 

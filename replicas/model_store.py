@@ -1,8 +1,8 @@
 """The embedded model on disk: prepared once from the GGUF in an installed package, checked, shared.
 
-`prepare` is what commands call. A prepared folder carries a manifest with the size and SHA-256 of every file; it
-becomes visible by one rename, after everything in it has reached the disk, so a folder with a sound manifest is
-whole. A folder that is not is built again.
+`prepare` is what commands call. A prepared folder carries a manifest with the size and SHA-256 of every file. It
+becomes visible by one rename, after everything in it has reached the disk, so what carries a manifest was once
+whole. A folder that no longer is gets built again.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def prepare(
 ) -> Path:
     """Returns the model's Hugging Face folder, building it first where it is absent or damaged.
 
-    A sound folder costs a few `stat` calls, needs no lock and no write access. Of several processes that want to
-    build, one does and the others wait for it. With `deep`, sound means that the hashes agree too.
+    A sound folder costs a few `stat` calls, needs no lock and no write access. Of several processes that want
+    to build, one does and the others wait for it. With `deep`, sound means that the hashes agree too.
 
     Raises:
         ModelStoreError: The package with the source is missing or damaged, the disk is full, the cache

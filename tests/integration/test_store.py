@@ -233,20 +233,19 @@ async def test_only_the_portable_commands_are_used(
     own_valkey: EmbeddedValkey, patient: StoreSettings
 ) -> None:
     """No SCAN, no KEYS, nothing newer than Redis 6.2."""
+    raw = Redis.from_url(own_valkey.url)
+    raw.ping()
+    raw.config_resetstat()
     store = RedisStore(own_valkey.url, "m", settings=patient)
     await store.ping()
     await store.add(FlushId("a", 1), T0, {CODE: delta()})
     await store.changed_since((await store.changed_since(None)).cursor)
     await store.forget(CODE, 0, 0.5)
     await store.close()
-    used = set(Redis.from_url(own_valkey.url).info("commandstats"))
-    assert used <= {
-        f"cmdstat_{name}"
-        for name in (
-            "evalsha script|load ping hgetall hmget hset hsetnx hincrby hdel get set expire zadd zrem zrangebyscore"
-            " time info client|setinfo hello"
-        ).split()
-    }
+    used = {name.removeprefix("cmdstat_") for name in raw.info("commandstats")}
+    scripts_and_keys = {"evalsha", "script|load", "ping", "get", "set", "expire", "time"}
+    hashes = {"hgetall", "hmget", "hset", "hsetnx", "hincrby", "hdel"}
+    assert used <= scripts_and_keys | hashes | {"zadd", "zrem", "zrangebyscore", "config|resetstat"}
 
 
 async def test_passwords_work_and_are_never_shown(
@@ -288,7 +287,7 @@ async def test_passwords_work_and_are_never_shown(
     [
         ("rediss://user:pw@host:6380/2?ssl_password=pw", "rediss://host:6380/2"),
         ("unix://:pw@/run/x.sock", "unix:///run/x.sock"),
-        ("redis://:pw#w@host", "redis://"),
+        ("redis://:pw#w@host", "the given URL"),
         ("redis://host:pw", "the given URL"),
     ],
 )

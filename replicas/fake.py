@@ -1,0 +1,192 @@
+"""A seeded engine with the same protocol and no vLLM: for tests of everything around engines, and for benches.
+
+It answers chat and text completions in OpenAI's form, with words for tokens. Its drafter's acceptance is set per
+profile, or per request through `metadata.fake_alpha`, so that what a router learns can be compared with the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from random import Random
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from replicas.frames import Call, Ending, Frame, Load, ReplicaError
+from replicas.profiles import ModelSpec, Profile
+
+_WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+
+
+class FakeSettings(BaseModel):
+    """What a fake engine pretends: times in milliseconds, rates as probabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: float = Field(0.7, ge=0, le=1)
+    coverage: float = Field(1.0, ge=0, le=1)
+    prefill_ms: float = Field(5.0, ge=0)
+    step_ms: float = Field(5.0, ge=0)
+    start_s: float = Field(0.0, ge=0)
+
+
+class FakeEngine:
+    """Implements `replicas.frames.Engine`."""
+
+    def __init__(self, profile: Profile, model: ModelSpec, settings: FakeSettings) -> None:
+        self._profile = profile
+        self._model = model
+        self._settings = settings
+        self._running = 0
+        self._dead = False
+
+    async def serve(self, call: Call) -> AsyncIterator[Frame]:
+        """Answer one call; see `Engine.serve`."""
+        await self.check_health()
+        status, body = _validated(call, self._model)
+        if status != 200:  # noqa: PLR2004
+            yield Frame(json.dumps(body).encode(), status=status, content_type="application/json", ending=_NOTHING)
+            return
+        self._running += 1
+        try:
+            async for frame in self._answer(call, body):
+                yield frame
+        finally:
+            self._running -= 1
+
+    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncIterator[Frame]:
+        rng = Random(zlib.crc32(call.body))  # noqa: S311
+        wanted = int(body.get("max_tokens") or 32)
+        metadata = body.get("metadata")
+        alpha = float((metadata if isinstance(metadata, dict) else {}).get("fake_alpha", self._settings.alpha))
+        form = _Form(call, body, self._model.name)
+        started = time.monotonic()
+        await asyncio.sleep(self._settings.prefill_ms / 1000)
+        first = time.monotonic()
+        ids = [rng.randrange(len(_WORDS)) for _ in range(wanted)]
+        drafted: list[int] = []
+        accepted: list[int] = []
+        sent = 1
+        if form.stream:
+            yield form.first_frame(ids[:1])
+        while sent < wanted:
+            await self.check_health()
+            proposed = call.k if rng.random() < self._settings.coverage else 0
+            run = 0
+            while run < proposed and rng.random() < alpha:
+                run += 1
+            cost = 1.0 + (self._profile.step_cost.verify if proposed else 0.0)
+            await asyncio.sleep(self._settings.step_ms * cost / 1000)
+            kept = min(run + 1, wanted - sent)
+            if run > kept - 1:
+                proposed = run = kept - 1
+            drafted.append(proposed)
+            accepted.append(run)
+            if form.stream:
+                yield Frame(form.event(ids[sent : sent + kept]), token_ids=tuple(ids[sent : sent + kept]))
+            sent += kept
+        ending = Ending(
+            finish_reason="length",
+            prompt_tokens=form.prompt_tokens,
+            cached_tokens=0,
+            completion_tokens=wanted,
+            per_step_drafted=tuple(drafted),
+            per_step_accepted=tuple(accepted),
+            counted=True,
+            queued_s=0.0,
+            ttft_s=first - started,
+            decode_s=time.monotonic() - first,
+        )
+        yield form.last_frame(ids, ending)._replace(load=self.load())
+
+    def load(self) -> Load:
+        """Requests in flight here, and most decoded at once."""
+        return Load(self._running, self._profile.max_num_seqs)
+
+    async def check_health(self) -> None:
+        """Raise ReplicaError after `shutdown`."""
+        if self._dead:
+            raise ReplicaError("the fake engine was shut down")
+
+    def shutdown(self) -> None:
+        """Stop answering; running requests fail."""
+        self._dead = True
+
+
+_NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)
+
+
+def _validated(call: Call, model: ModelSpec) -> tuple[int, dict[str, Any]]:
+    if call.path == "/v1/models":
+        return 0, {}
+    body = json.loads(call.body)
+    if body.get("model") not in {None, model.name}:
+        return 404, _error(f"The model `{body['model']}` does not exist.", "NotFoundError", 404)
+    if "messages" not in body and "prompt" not in body:
+        return 400, _error("messages: Field required", "Bad Request", 400)
+    return 200, body
+
+
+def _error(message: str, kind: str, code: int) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+class _Form:
+    """The shape of an answer: chat or text, streamed or whole."""
+
+    def __init__(self, call: Call, body: Mapping[str, Any], model: str) -> None:
+        self._chat = call.path.endswith("/chat/completions")
+        self._details = call.details
+        self.stream = body.get("stream") is True
+        options = body.get("stream_options")
+        self._usage = call.details or (isinstance(options, dict) and options.get("include_usage") is True)
+        self.prompt_tokens = len(json.dumps(body.get("messages") or body.get("prompt")).split())
+        kind = "chat.completion" if self._chat else "text_completion"
+        self._head = {
+            "id": f"{'chatcmpl' if self._chat else 'cmpl'}-{call.request_id}",
+            "object": kind + (".chunk" if self._chat and self.stream else ""),
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    def event(self, ids: list[int], finish: str | None = None) -> bytes:
+        text = "".join(f"{_WORDS[i]} " for i in ids)
+        part = {"delta": {"content": text}} if self._chat else {"text": text}
+        return _sse({**self._head, "choices": [{"index": 0, **part, "finish_reason": finish}]})
+
+    def first_frame(self, ids: list[int]) -> Frame:
+        role = {"delta": {"role": "assistant", "content": ""}}
+        opening = (
+            _sse({**self._head, "choices": [{"index": 0, **role, "finish_reason": None}]}) if self._chat else b""
+        )
+        return Frame(
+            opening + self.event(ids), token_ids=tuple(ids), status=200, content_type="text/event-stream"
+        )
+
+    def last_frame(self, ids: list[int], ending: Ending) -> Frame:
+        usage = {
+            "prompt_tokens": ending.prompt_tokens,
+            "completion_tokens": ending.completion_tokens,
+            "total_tokens": ending.prompt_tokens + ending.completion_tokens,
+        }
+        if not self.stream:
+            text = "".join(f"{_WORDS[i]} " for i in ids)
+            part = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+            choice = {"index": 0, **part, "finish_reason": ending.finish_reason}
+            data = json.dumps({**self._head, "choices": [choice], "usage": usage}).encode()
+            splice = len(data) - 1 if self._details else None
+            return Frame(data, tuple(ids), 200, "application/json", splice, ending)
+        data = self.event([], ending.finish_reason)
+        splice = None
+        if self._usage:
+            data += _sse({**self._head, "choices": [], "usage": usage})
+            splice = len(data) - 3 if self._details else None
+        return Frame(data + b"data: [DONE]\n\n", splice_at=splice, ending=ending)
+
+
+def _sse(event: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
