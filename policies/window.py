@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 import zoneinfo
 from collections.abc import Sequence
@@ -55,11 +56,16 @@ def parse_zone(value: object) -> str:
         pydantic_core.PydanticCustomError: No such zone.
     """
     # available_timezones() instead of ZoneInfo(value): the latter opens any relative path it is given.
-    zones = zoneinfo.available_timezones()
+    zones = _known_zones()
     if not isinstance(value, str) or value not in zones:
         hint = choices_hint(value, sorted(zones)).partition("allowed:")[0].strip()
         raise refusal(f"unknown time zone {show(value)}", hint or "use a name such as UTC or Europe/Berlin")
     return value
+
+
+@functools.cache
+def _known_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _text(value: object) -> str:

@@ -71,7 +71,7 @@ def read_tree(text: str | bytes, source: str) -> Tree:
     node = _compose(_decoded(text, source), source)
     if not isinstance(node, yaml.MappingNode):
         kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-        kind = f"the YAML tag {show(node.value)}" if node.tag == _TAGGED else kind
+        kind = f"the YAML tag {_tag(node)}" if node.tag == _TAGGED else kind
         message = f"expected a mapping at the top, got {kind}"
         raise PolicyError([_at(source, node.start_mark, message, "start with apiVersion: specroute/v1")])
     reader = _Reader(source)
@@ -165,6 +165,10 @@ def _at(source: str, mark: yaml.Mark, message: str, hint: str = "", path: Path =
     return Problem(source, mark.line + 1, mark.column + 1, format_path(path), message, hint)
 
 
+def _tag(node: yaml.Node) -> str:
+    return show(str(node.value).replace(_YAML, "!!"))
+
+
 class _Refused(Exception):  # noqa: N818 (it says that a value was refused and reported; it is no error)
     pass
 
@@ -245,9 +249,11 @@ class _Reader:
             return int(text)
         if kind == "float" and _FLOAT.fullmatch(text):
             return float(text)
+        if kind in {"int", "float"} and ":" in text:
+            hint = f'quote a time of day: "{text}"'
+            raise self._refuse(node, path, f"YAML reads {show(text)} as a number in base 60", hint)
         if kind in {"int", "float"}:
-            hint = f'quote it: "{text}"' if ":" in text else "write a plain decimal number"
-            raise self._refuse(node, path, f"YAML reads {show(text)} in an unexpected way", hint)
+            raise self._refuse(node, path, f"{show(text)} is not a plain decimal number")
         if kind == "timestamp":
             raise self._refuse(node, path, f"YAML reads {show(text)} as a date", f'quote it: "{text}"')
         return text
@@ -257,7 +263,7 @@ class _Reader:
             hint = "write the values out"
             raise self._refuse(node, path, f"aliases (*{node.value}) are not supported", hint)
         if node.tag == _TAGGED:
-            raise self._refuse(node, path, f"the YAML tag {show(node.value)} is not supported", "remove it")
+            raise self._refuse(node, path, f"the YAML tag {_tag(node)} is not supported", "remove it")
 
     def _note(self, node: yaml.Node, path: Path) -> None:
         self.positions[path] = Position(node.start_mark.line + 1, node.start_mark.column + 1)

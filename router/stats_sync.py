@@ -23,14 +23,14 @@ class SyncSettings:
     Attributes:
         flush_interval_s: Between flushes.
         refresh_interval_s: Between readings of what other routers wrote.
-        batch_cells: Most cells of one flush.
+        batch_cells: Most cells of one flush; 64 take the server about 6 ms of a store's 50 ms.
         reload_after_failures: So many failures in a row are an outage, after which all is read anew.
         close_timeout_s: Longest wait for the last flush.
     """
 
     flush_interval_s: float = 1.0
     refresh_interval_s: float = 1.0
-    batch_cells: int = 256
+    batch_cells: int = 64
     reload_after_failures: int = 3
     close_timeout_s: float = 1.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import get_args
 from urllib.parse import quote, unquote
 
@@ -52,22 +51,22 @@ class KeyNames:
         return CellKey(_decoded(parts[0]), _decoded(parts[1]), _TEMPERATURES[parts[2]], tenant)
 
 
-def delta_fields(delta: CellDelta) -> list[str]:
-    """Field, value, field, value … of a delta, numbers written so that they read back exactly.
+def delta_text(delta: CellDelta) -> str:
+    """Half-life, field, value, field, value …, one a line, numbers written so that they read back exactly.
 
     Raises:
         ValueError: A counter that is not finite, a half-life that is not positive, or a name with a newline.
     """
     if not (math.isfinite(delta.half_life_s) and delta.half_life_s > 0):
         raise ValueError(f"half_life_s must be positive and finite, got {delta.half_life_s!r}")
-    fields: list[str] = []
+    lines = [f"{delta.half_life_s:.17g}"]
     for name, value in delta.counters.items():
         if not math.isfinite(value):
             raise ValueError(f"counter {name!r} must be finite, got {value!r}")
-        fields += (_field("c", name), f"{value:.17g}")
+        lines += (_field("c", name), f"{value:.17g}")
     for name, count in delta.lifetime.items():
-        fields += (_field("l", name), f"{count:d}")
-    return fields
+        lines += (_field("l", name), f"{count:d}")
+    return "\n".join(lines)
 
 
 def parse_record(text: bytes) -> tuple[CellRecord, int]:
@@ -101,16 +100,6 @@ def parse_record(text: bytes) -> tuple[CellRecord, int]:
     if updated_at_s is None:
         counters = {}  # evidence of unknown age is no evidence
     return CellRecord(counters, lifetime, updated_at_s or 0.0, int(epoch or 0)), garbage
-
-
-def flattened(parts: Iterable[Iterable[str]]) -> list[str]:
-    """Script arguments: for every part its length, then its words."""
-    words: list[str] = []
-    for part in parts:
-        listed = list(part)
-        words.append(str(len(listed)))
-        words += listed
-    return words
 
 
 def _field(kind: str, name: str) -> str:

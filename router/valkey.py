@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 107  # sun_path, less its terminating zero
 _POLL_S = 0.02
+_SOCKET_NAME = "valkey.sock"
 _LOCK_WAIT_S = 2.0
 
 # Runs between fork and the server. A preexec_fn would do the same, but is not safe in a process with threads.
@@ -98,7 +100,9 @@ class EmbeddedValkey:
         except OSError as error:
             raise EmbeddedValkeyError(f"cannot keep statistics in {self._data_dir}: {error}") from error
         try:
+            self._clear_runtime_of_killed_run()
             self._runtime_dir = _short_runtime_dir()
+            self._runtime_note.write_text(str(self._runtime_dir), "utf-8")
             with self.log_path.open("wb") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own launcher and the bundled binary
                     [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), binary, *self._options()],
@@ -144,7 +148,18 @@ class EmbeddedValkey:
     def _socket_path(self) -> Path:
         if self._runtime_dir is None:
             raise EmbeddedValkeyError("the embedded Valkey is not running")
-        return self._runtime_dir / "valkey.sock"
+        return self._runtime_dir / _SOCKET_NAME
+
+    @property
+    def _runtime_note(self) -> Path:
+        return self._data_dir / "runtime-directory"
+
+    def _clear_runtime_of_killed_run(self) -> None:
+        # Removes nothing but a socket and an empty directory, whatever the note says.
+        with suppress(OSError, ValueError):
+            runtime_dir = Path(self._runtime_note.read_text("utf-8"))
+            (runtime_dir / _SOCKET_NAME).unlink(missing_ok=True)
+            runtime_dir.rmdir()
 
     def _options(self) -> list[str]:
         options = {
@@ -210,7 +225,7 @@ def _bundled_binary() -> Path:
 def _short_runtime_dir() -> Path:
     """A new directory of mode 700 whose path leaves room for a socket's name."""
     path = Path(tempfile.mkdtemp(prefix="specroute-"))
-    if len(os.fsencode(path / "valkey.sock")) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
         path.rmdir()
         path = Path(tempfile.mkdtemp(prefix="specroute-", dir="/tmp"))
     return path

@@ -1,7 +1,7 @@
 -- Adds deltas to many cells, once per flush.
 -- KEYS: changed index, sequence, the writer's last flush, then the cells.
--- ARGV: now, ttl, flush number, incarnation for an empty store, seconds a clock may run ahead, then for every
---       cell: half-life, number of words, field, value, field, value …
+-- ARGV: now, ttl, flush number, incarnation for an empty store, seconds a clock may run ahead, then a text for
+--       every cell: half-life, field, value, field, value …, one a line.
 -- Reply: a string for every cell.
 
 local cells, refusal = read_all(4)
@@ -20,38 +20,28 @@ redis.call('SET', KEYS[3], ARGV[3], 'EX', ttl)
 local latest = tonumber(redis.call('TIME')[1]) + tonumber(ARGV[5])
 if now > latest then now = latest end
 
-local position, changed = 6, {}
+local changed = {}
 for i = 4, #KEYS do
   local key, cell = KEYS[i], cells[i]
-  local half_life, words = tonumber(ARGV[position]), tonumber(ARGV[position + 1])
-  position = position + 2
-  local stood = number(cell.t or '')
-  local old = 1
-  if stood == nil then
-    old = 0 -- a new cell, or counters of unknown age
-    stood = now
+  local head, fields = string.match(ARGV[i + 2], '^([^\n]+)(.*)$')
+  local half_life = tonumber(head)
+  local stood, kept = number(cell.t or ''), 1
+  if stood == nil then -- a new cell, or counters of unknown age
+    stood, kept = now, 0
   elseif stood > latest then
     stood = latest
   end
   local at = math.max(stood, now)
-  if old == 1 then old = 2 ^ (-(at - stood) / half_life) end
-  local new = 2 ^ (-(at - now) / half_life)
-  scale(key, cell, old)
-  for w = position, position + words - 2, 2 do
-    local field = ARGV[w]
-    if string.sub(field, 1, 2) == 'c:' then
-      cell[field] = string.format('%.17g', (number(cell[field] or '0') or 0) + tonumber(ARGV[w + 1]) * new)
-    else
-      cell[field] = string.format('%.0f', (number(cell[field] or '0') or 0) + tonumber(ARGV[w + 1]))
-    end
+  scale(key, cell, kept * 2 ^ (-(at - stood) / half_life))
+  local late = 2 ^ (-(at - now) / half_life)
+  for kind, name, value in string.gmatch(fields, '\n(.:)([^\n]+)\n([^\n]+)') do
+    local field, addend = kind .. name, tonumber(value)
+    if kind == 'c:' then addend = addend * late end
+    cell[field] = (cell[field] or 0) + addend
   end
-  position = position + words
-  cell.v = VERSION
-  cell.t = string.format('%.17g', at)
-  cell.e = string.format('%.0f', number(cell.e or '0') or 0)
-  write(key, cell, ttl)
+  cell.v, cell.t, cell.e = VERSION, at, number(cell.e or '0') or 0
+  reply[#reply + 1] = write(key, cell, ttl)
   changed[#changed + 1] = key
-  reply[#reply + 1] = text(cell)
 end
 announce(KEYS[1], KEYS[2], ARGV[4], changed, ttl)
 return reply

@@ -38,60 +38,63 @@ local function read_all(first)
   return cells
 end
 
--- One string a cell: the client's parser would be slow over tens of thousands of small replies.
-local function text(cell)
-  local words = {}
-  for field, value in pairs(cell) do
-    words[#words + 1] = field
-    words[#words + 1] = value
-  end
-  return table.concat(words, '\n')
-end
-
--- Counters times factor, in place; fields that are no numbers leave.
+-- The cell's numbers as numbers, counters times factor; fields that are no numbers leave.
 local function scale(key, cell, factor)
   for field, value in pairs(cell) do
     local kind = string.sub(field, 1, 2)
     if kind == 'c:' or kind == 'l:' then
       local parsed = number(value)
       if parsed == nil then
-        cell[field] = nil
         redis.call('HDEL', key, field)
-      elseif kind == 'c:' and factor ~= 1 then
-        cell[field] = string.format('%.17g', parsed * factor)
+      elseif kind == 'c:' then
+        parsed = parsed * factor
       end
+      cell[field] = parsed
     end
   end
 end
 
-local function write(key, cell, ttl)
-  local flat = {}
+-- field, value, field, value … ; 17 digits read back exactly, and integers up to 2^53 are written plainly.
+local function flat(cell)
+  local words, n = {}, 0
   for field, value in pairs(cell) do
-    flat[#flat + 1] = field
-    flat[#flat + 1] = value
-    if #flat >= 1000 then -- unpack has a limit
-      redis.call('HSET', key, unpack(flat))
-      flat = {}
-    end
+    if type(value) == 'number' then value = string.format('%.17g', value) end
+    words[n + 1], words[n + 2] = field, value
+    n = n + 2
   end
-  if #flat > 0 then redis.call('HSET', key, unpack(flat)) end
+  return words
+end
+
+-- One string a cell: the client's parser would be slow over tens of thousands of small replies.
+local function text(cell)
+  return table.concat(flat(cell), '\n')
+end
+
+-- Calls command(key, words …) in pieces, because unpack has a limit.
+local function call_with(command, key, words)
+  for first = 1, #words, 1000 do
+    redis.call(command, key, unpack(words, first, math.min(first + 999, #words)))
+  end
+end
+
+-- Stores the cell; its text.
+local function write(key, cell, ttl)
+  local words = flat(cell)
+  call_with('HSET', key, words)
   redis.call('EXPIRE', key, ttl)
+  return table.concat(words, '\n')
 end
 
 -- Every change gets its own sequence number, so a reader may stop between any two.
 local function announce(changed, sequence, incarnation, keys, ttl)
   redis.call('HSETNX', sequence, 'incarnation', incarnation)
   local last = redis.call('HINCRBY', sequence, 'n', #keys)
-  local flat = {}
+  local words = {}
   for i, key in ipairs(keys) do
-    flat[#flat + 1] = string.format('%.0f', last - #keys + i)
-    flat[#flat + 1] = key
-    if #flat >= 1000 then
-      redis.call('ZADD', changed, unpack(flat))
-      flat = {}
-    end
+    words[#words + 1] = string.format('%.0f', last - #keys + i)
+    words[#words + 1] = key
   end
-  if #flat > 0 then redis.call('ZADD', changed, unpack(flat)) end
+  call_with('ZADD', changed, words)
   redis.call('EXPIRE', changed, ttl)
   redis.call('EXPIRE', sequence, ttl)
 end

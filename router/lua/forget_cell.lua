@@ -9,7 +9,7 @@ local key, cell, ttl = KEYS[3], cells[3], tonumber(ARGV[1])
 if cell.v == nil then return {0, ''} end
 if (number(cell.e or '0') or 0) ~= tonumber(ARGV[2]) then return {0, text(cell)} end
 scale(key, cell, tonumber(ARGV[3]))
-cell.e = string.format('%.0f', tonumber(ARGV[2]) + 1)
-write(key, cell, ttl)
+cell.e = tonumber(ARGV[2]) + 1
+local written = write(key, cell, ttl)
 announce(KEYS[1], KEYS[2], ARGV[4], {key}, ttl)
-return {1, text(cell)}
+return {1, written}

@@ -23,7 +23,7 @@ from router.valkey import EmbeddedValkey
 server = EmbeddedValkey(sys.argv[1])
 server.start()
 Redis.from_url(server.url).set("kept", "1")
-print(server.pid, flush=True)
+print(server.pid, server.url.removeprefix('unix://'), flush=True)
 time.sleep(600)
 """
 
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_end_is_killed(tmp_path: Path) -> None:
 
 
 def test_it_dies_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
-    """A parent killed with SIGKILL leaves no server behind, and the next run has its data."""
+    """A parent killed with SIGKILL leaves no server behind; the next run has its data and tidies up."""
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -119,7 +119,8 @@ def test_it_dies_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
     )
     assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
+    pid_word, socket_path = parent.stdout.readline().decode().split()
+    pid = int(pid_word)
     assert psutil.pid_exists(pid)
     parent.kill()
     parent.wait()
@@ -127,3 +128,4 @@ def test_it_dies_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path) as server:
         assert gone(pid)
         assert Redis.from_url(server.url).get("kept") == b"1"
+        assert not Path(socket_path).parent.exists()

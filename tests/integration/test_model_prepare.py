@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ END_OF_TURN = "<|im_end|>"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def offline():
-    """transformers reads these when it is first imported."""
+def offline() -> Iterator[None]:
+    """No hub may be asked, not even whether it is there; transformers reads this when it is imported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
@@ -37,18 +38,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, float]) -
 
 @pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer  # noqa: PLC0415  (after `offline`)
 
     return AutoTokenizer.from_pretrained(folder)
 
 
-def test_folder_is_sound_and_every_stage_was_reported(folder: Path, stages: dict[str, float]):
+def test_folder_is_sound_and_every_stage_was_reported(folder: Path, stages: dict[str, float]) -> None:
     """Hashes agree, and whoever waits has seen each stage end."""
     verify(folder, deep=True)
     assert stages == dict.fromkeys(["hash source", "load converter", "dequantize", "save", "checksum"], 1.0)
 
 
-def test_engines_see_a_plain_float32_llama(folder: Path):
+def test_engines_see_a_plain_float32_llama(folder: Path) -> None:
     """Nothing in the config says GGUF: an engine would look for a quantized loader."""
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"]
@@ -57,7 +58,7 @@ def test_engines_see_a_plain_float32_llama(folder: Path):
     assert "quantization_config" not in config
 
 
-def test_generation_stops_at_the_end_of_a_turn(folder: Path, tokenizer: Any):
+def test_generation_stops_at_the_end_of_a_turn(folder: Path, tokenizer: Any) -> None:
     """Tokenizer, config and generation config agree on one stop token, which is a single special token."""
     stop = tokenizer.convert_tokens_to_ids(END_OF_TURN)
     assert tokenizer(END_OF_TURN).input_ids == [stop]
@@ -67,7 +68,7 @@ def test_generation_stops_at_the_end_of_a_turn(folder: Path, tokenizer: Any):
         assert json.loads((folder / name).read_text())["eos_token_id"] == stop
 
 
-def test_chat_template_marks_every_turn(tokenizer: Any):
+def test_chat_template_marks_every_turn(tokenizer: Any) -> None:
     """The template is the model's own, and the tokenizer adds nothing to what it renders."""
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -77,14 +78,14 @@ def test_chat_template_marks_every_turn(tokenizer: Any):
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-def test_digits_are_single_tokens_and_leave_white_space_whole(tokenizer: Any):
-    """The model was trained on "\\n\\n" as one token before a digit too: numbered lists are full of it."""
+def test_digits_are_single_tokens_and_leave_white_space_whole(tokenizer: Any) -> None:
+    """The model knows an empty line as one token before a digit too: numbered lists are full of them."""
     assert tokenizer.tokenize("a\n\n123") == ["a", "ĊĊ", "1", "2", "3"]
 
 
-def test_model_answers_a_question(folder: Path, tokenizer: Any):
+def test_model_answers_a_question(folder: Path, tokenizer: Any) -> None:
     """Greedy decoding of the folder gives the sentence the model is known to give, and ends the turn."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415  (after `offline`)
 
     model = AutoModelForCausalLM.from_pretrained(folder)
     messages = [{"role": "user", "content": "What is the capital of France?"}]
@@ -96,7 +97,7 @@ def test_model_answers_a_question(folder: Path, tokenizer: Any):
     assert answer == "The capital of France is Paris.<|im_end|>"
 
 
-def test_preparing_imports_neither_torch_nor_the_carrier(folder: Path):
+def test_preparing_imports_neither_torch_nor_the_carrier(folder: Path) -> None:
     """Commands that prepare stay small: the work is done by a process that ends."""
     script = (
         "import sys; from pathlib import Path; from replicas.model_store import prepare; "

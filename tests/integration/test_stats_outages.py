@@ -12,9 +12,9 @@ from redis import Redis
 
 from policies.cells import CellDelta, CellKey
 from router.stats import StatsBuffer
+from router.stats_protocol import FlushId, StoreUnavailableError
 from router.stats_sync import StatsSync, SyncSettings
-from router.store import RedisStore as Store
-from router.store import StoreSettings
+from router.store import RedisStore, StoreSettings
 from router.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.integration
@@ -30,7 +30,7 @@ def delta() -> CellDelta:
 @asynccontextmanager
 async def router(url: str, settings: StoreSettings) -> AsyncIterator[tuple[StatsBuffer, StatsSync]]:
     buffer = StatsBuffer()
-    store = Store(url, "m", settings=settings)
+    store = RedisStore(url, "m", settings=settings)
     sync = StatsSync(buffer, store, settings=SyncSettings(flush_interval_s=0.02, refresh_interval_s=0.02))
     try:
         yield buffer, sync
@@ -164,3 +164,26 @@ async def test_a_flushed_store_is_followed(own_valkey: EmbeddedValkey, patient: 
         await sync_a.refresh()
         assert CODE not in a
         assert dict(a) == {key: b[key] for key in b}
+
+
+async def test_a_call_that_was_given_up_leaves_no_answer_for_the_next(own_valkey: EmbeddedValkey) -> None:
+    """A late reply is never taken for the reply of another call."""
+    pid = own_valkey.pid
+    assert pid is not None
+    store = RedisStore(own_valkey.url, "m", settings=StoreSettings(timeout_s=20.0, call_timeout_s=0.5))
+    await store.add(FlushId("w", 1), 1.7e9, {CODE: delta()})
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailableError, match="no answer within"):
+            await store.ping()
+        cancelled = asyncio.create_task(store.ping())
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await asyncio.sleep(0.1)
+    records = await store.add(FlushId("w", 2), 1.7e9, {CODE: delta()})
+    assert records[CODE].lifetime["requests"] == 2
+    await store.close()

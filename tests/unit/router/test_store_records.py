@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.cells import CellDelta, CellKey
-from router.store_records import KeyNames, delta_fields, parse_record
+from router.store_records import KeyNames, delta_text, parse_record
 
 pytestmark = pytest.mark.unit
 
@@ -73,4 +73,4 @@ def test_other_versions_are_refused(text: bytes) -> None:
 def test_deltas_that_would_poison_a_record_are_refused(bad: CellDelta) -> None:
     """Nothing is written that could not be read back."""
     with pytest.raises(ValueError, match=r"finite|positive|newline"):
-        delta_fields(bad)
+        delta_text(bad)

@@ -1,0 +1,66 @@
+"""The `specroute` object of a response, and the headers that say the same in short."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from policies.decide import Decision
+from replicas.frames import Ending, Frame
+
+
+def headers(decision: Decision, *, task: str, policy: str, request_id: str) -> dict[str, str]:
+    """Response headers of the contract."""
+    return {
+        "X-Specroute-Route": decision.route,
+        "X-Specroute-K": str(decision.k),
+        "X-Specroute-Task": task,
+        "X-Specroute-Profile": decision.profile,
+        "X-Specroute-Reason": decision.reason.value,
+        "X-Specroute-Policy": policy,
+        "X-Request-Id": request_id,
+    }
+
+
+def details(
+    decision: Decision, ending: Ending, *, task: str, confidence: float, tenant: str, policy: str, failovers: int
+) -> dict[str, Any]:
+    """What happened to one request, in full. Step counts are null where they are not complete."""
+    steps = len(ending.per_step_accepted) if ending.counted else None
+    accepted = sum(ending.per_step_accepted) if ending.counted else None
+    drafted = sum(ending.per_step_drafted) if ending.counted else None
+    return {
+        "route": decision.route,
+        "profile": decision.profile,
+        "k": decision.k,
+        "task": task,
+        "task_confidence": round(confidence, 4),
+        "tenant": tenant,
+        "reason": decision.reason.value,
+        "policy": policy,
+        "propensity": decision.propensity,
+        "alpha": decision.alpha,
+        "steps": steps,
+        "drafted": drafted,
+        "accepted": accepted,
+        "acceptance_length": 1 + accepted / steps if steps and accepted is not None else None,
+        "per_step_drafted": list(ending.per_step_drafted) if ending.counted else None,
+        "per_step_accepted": list(ending.per_step_accepted) if ending.counted else None,
+        "completion_tokens": ending.completion_tokens,
+        "cached_tokens": ending.cached_tokens,
+        "expected_speedup": decision.expected_speedup,
+        "predicted_s": None,
+        "measured_s": ending.decode_s,
+        "ttft_s": ending.ttft_s,
+        "queued_s": ending.queued_s,
+        "failovers": failovers,
+        "intended": list(decision.intended) if decision.intended else None,
+    }
+
+
+def spliced(frame: Frame, value: dict[str, Any]) -> bytes:
+    """The frame's bytes with a `specroute` member where the replica left room for it."""
+    if frame.splice_at is None:
+        return frame.data
+    member = b',"specroute":' + json.dumps(value).encode()
+    return frame.data[: frame.splice_at] + member + frame.data[frame.splice_at :]

@@ -1,0 +1,38 @@
+"""The one record every dispatch ends in, and who gets to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from policies.decide import Decision
+from replicas.frames import Ending
+from router.requests import RoutedRequest
+
+Result = Literal["completed", "refused", "cancelled", "failed"]
+"""Answered to the end; answered with an error of the request's own; given up by the client; given up by us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request went. Times in seconds; `at_s` is unix time at the end."""
+
+    request: RoutedRequest
+    task: str
+    confidence: float
+    decision: Decision
+    policy: str
+    result: Result
+    status: int
+    at_s: float
+    decision_s: float
+    ttft_s: float | None = None
+    total_s: float | None = None
+    failovers: int = 0
+    ending: Ending | None = None
+    error: str | None = None
+
+
+OutcomeHook = Callable[[Outcome], None]
+"""Receives every outcome; must not block and must not raise."""

@@ -1,0 +1,152 @@
+"""What the router reads of a request: enough to decide, never so much that the engine need not check."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from policies.cells import TemperatureBucket, temperature_bucket
+from policies.decide import Route
+from policies.tasks import TASKS
+from router.errors import BadRequestError
+
+TASK_HEADER = "x-specroute-task"
+ROUTE_HEADER = "x-specroute-route"
+K_HEADER = "x-specroute-k"
+TENANT_HEADER = "x-specroute-tenant"
+DETAILS_HEADER = "x-specroute-details"
+REQUEST_ID_HEADER = "x-request-id"
+
+ANONYMOUS = "anonymous"
+MAX_K = 32
+_MAX_NAME = 64
+_DEFAULT_TEMPERATURE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a client asked of the router itself."""
+
+    task: str | None = None
+    route: Route | None = None
+    k: int | None = None
+    details: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedRequest:
+    """One request as the service sees it. `body` is what the engine will get, byte for byte."""
+
+    request_id: str
+    path: str
+    tenant: str
+    body: bytes
+    fields: Mapping[str, Any]
+    hints: Hints
+    temperature: TemperatureBucket
+    unsupported: bool
+
+    @property
+    def stream(self) -> bool:
+        return self.fields.get("stream") is True
+
+
+def read_request(path: str, headers: Mapping[str, str], body: bytes, *, trust_tenant: bool) -> RoutedRequest:
+    """Read a request for `path`; `headers` have lower-case names.
+
+    Raises:
+        BadRequestError: The body is no JSON object, or a hint cannot be understood.
+    """
+    fields = _json_object(body)
+    return RoutedRequest(
+        request_id=_request_id(headers.get(REQUEST_ID_HEADER)),
+        path=path,
+        tenant=_tenant(headers.get(TENANT_HEADER)) if trust_tenant else ANONYMOUS,
+        body=body,
+        fields=fields,
+        hints=Hints(
+            task=_task(headers.get(TASK_HEADER), fields.get("metadata")),
+            route=_route(headers.get(ROUTE_HEADER)),
+            k=_k(headers.get(K_HEADER)),
+            details=headers.get(DETAILS_HEADER, "").strip().lower() in {"1", "true"},
+        ),
+        temperature=_temperature(fields.get("temperature")),
+        unsupported=_needs_plain_decoding(fields),
+    )
+
+
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(body)
+    except RecursionError:
+        raise BadRequestError("body: nested too deeply") from None
+    except ValueError as error:
+        raise BadRequestError(f"body: not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise BadRequestError(f"body: expected a JSON object, not {type(fields).__name__}")
+    return fields
+
+
+def _request_id(given: str | None) -> str:
+    if given and len(given) <= _MAX_NAME and given.isascii() and given.isprintable():
+        return given
+    return uuid4().hex
+
+
+def _tenant(given: str | None) -> str:
+    if not given:
+        return ANONYMOUS
+    if len(given) > _MAX_NAME or not given.isascii() or not given.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise BadRequestError(
+            f"header X-Specroute-Tenant: use 1 to {_MAX_NAME} of A-Z a-z 0-9 . _ -", param="X-Specroute-Tenant"
+        )
+    return given
+
+
+def _task(header: str | None, metadata: object) -> str | None:
+    given: object = header
+    where = "header X-Specroute-Task"
+    if given is None and isinstance(metadata, dict):
+        given, where = metadata.get("task"), "metadata.task"
+    if given is None:
+        return None
+    if not isinstance(given, str) or given.strip().lower() not in TASKS:
+        raise BadRequestError(f"{where}: unknown task {given!r}; known: {', '.join(TASKS)}", param=where.split()[-1])
+    return given.strip().lower()
+
+
+def _route(given: str | None) -> Route | None:
+    match (given or "auto").strip().lower():
+        case "auto":
+            return None
+        case "speculative":
+            return "speculative"
+        case "vanilla":
+            return "vanilla"
+    raise BadRequestError(
+        f"header X-Specroute-Route: {given!r} is none of auto, speculative, vanilla", param="X-Specroute-Route"
+    )
+
+
+def _k(given: str | None) -> int | None:
+    if given is None:
+        return None
+    if not given.strip().isdecimal() or not given.isascii() or int(given) > MAX_K:
+        raise BadRequestError(f"header X-Specroute-K: {given!r} is no whole number from 0 to {MAX_K}", param="X-Specroute-K")
+    return int(given)
+
+
+def _temperature(given: object) -> TemperatureBucket:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        return temperature_bucket(_DEFAULT_TEMPERATURE)
+    return temperature_bucket(float(given))
+
+
+def _needs_plain_decoding(fields: Mapping[str, Any]) -> bool:
+    """Whether vLLM refuses the request on a speculative engine: it does for min_p and logit_bias."""
+    min_p = fields.get("min_p")
+    return bool(fields.get("logit_bias")) or (isinstance(min_p, int | float) and min_p > 0)

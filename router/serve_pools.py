@@ -1,0 +1,63 @@
+"""Pools behind Ray Serve deployment handles: the only module that knows how Serve fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from replicas.frames import Call, Frame, ReplicaError
+
+
+class ServePool:
+    """Implements `router.pools.PoolClient` for one deployment."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._stream = handle.options(method_name="serve", stream=True)
+        self._status = handle.options(method_name="status")
+
+    async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
+        """Frames of one call; closing the generator cancels it on the replica.
+
+        Raises ReplicaError when the replica or its engine is gone; an error of the replica's code is a
+        RayTaskError, since another replica would make it too.
+        """
+        response = self._stream.remote(call)
+        complete = False
+        try:
+            async for frame in response:
+                yield frame
+            complete = True
+        except (RayError, RayServeException) as error:
+            raise _translated(error) from error
+        finally:
+            if not complete:
+                response.cancel()
+
+    async def status(self) -> dict[str, Any]:
+        """One replica's account of itself."""
+        response = self._status.remote()
+        try:
+            result: dict[str, Any] = await response
+        except (RayError, RayServeException) as error:
+            raise ReplicaError(_last_line(error)) from error
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        return result
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, RayTaskError) and not isinstance(error.cause, ReplicaError):
+        return error
+    return ReplicaError(_last_line(error))
+
+
+def _last_line(error: Exception) -> str:
+    """Ray's messages hold whole tracebacks; what happened stands at their end."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

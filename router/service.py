@@ -1,0 +1,325 @@
+"""The walk of one request: classify, decide, dispatch, record.
+
+Nothing here waits for the store, and every dispatch ends in exactly one outcome, cancellation included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from random import Random
+
+from policies.decide import Context, Decision, NoPoolError, Reason, Route, decide
+from policies.resolve import EffectivePolicy
+from replicas.frames import Call, Ending, Frame, ReplicaError
+from router.details import details, headers, spliced
+from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
+from router.learning import Learning
+from router.outcomes import Outcome, OutcomeHook, Result
+from router.policy_source import PolicySource
+from router.pools import Pools
+from router.requests import RoutedRequest
+from router.tasks import TaskClassifier, request_text
+
+_log = logging.getLogger(__name__)
+
+_MAX_REMEMBERED = 20_000
+_RETRY_AFTER_S = 1
+_READY_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer that has begun: everything but the rest of its body is known."""
+
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+    body: AsyncGenerator[bytes, None]
+
+
+@dataclass(slots=True)
+class _Dispatch:
+    """One request on its way, and what is known of it so far."""
+
+    request: RoutedRequest
+    task: str
+    confidence: float
+    policy: EffectivePolicy
+    policy_label: str
+    decision: Decision
+    decision_s: float
+    started_s: float
+    status: int = 0
+    ttft_s: float | None = None
+    failovers: int = 0
+    ending: Ending | None = None
+
+
+class RoutingService:
+    """Routes requests to pools and learns from how they went."""
+
+    def __init__(
+        self,
+        *,
+        policies: PolicySource,
+        pools: Pools,
+        classifier: TaskClassifier,
+        learning: Learning,
+        hooks: Iterable[OutcomeHook] = (),
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+        rng: Random | None = None,
+    ) -> None:
+        self._policies = policies
+        self._pools = pools
+        self._classifier = classifier
+        self._learning = learning
+        self._hooks = tuple(hooks)
+        self._clock = clock
+        self._timer = timer
+        self._rng = rng or Random()
+        self._settled: OrderedDict[tuple[str, str], Route] = OrderedDict()
+        self._in_flight: dict[str, int] = {}
+
+    async def respond(self, request: RoutedRequest) -> Response:
+        """Answer a request. Returns when the first part of the answer is there.
+
+        The caller must exhaust or close the response's body. Raises ApiError.
+        """
+        dispatch = self._begin(request)
+        self._take_slot(dispatch)
+        frames = self._frames(dispatch)
+        try:
+            first = await anext(frames, None)
+        except BaseException:
+            await frames.aclose()
+            raise
+        if first is None:
+            raise ApiError("the engine gave no answer")
+        return Response(
+            status=dispatch.status,
+            content_type=first.content_type,
+            headers=headers(
+                dispatch.decision, task=dispatch.task, policy=dispatch.policy_label, request_id=request.request_id
+            ),
+            body=self._body(dispatch, first, frames),
+        )
+
+    def _begin(self, request: RoutedRequest) -> _Dispatch:
+        started = self._timer()
+        if request.hints.task is not None:
+            task, confidence = request.hints.task, 1.0
+        else:
+            found = self._classifier.classify(request_text(request.fields))
+            task, confidence = found.task, found.confidence
+        policy = self._policies.resolve(tenant=request.tenant, task=task)
+        decision = self._decide(request, task, policy)
+        return _Dispatch(
+            request=request,
+            task=task,
+            confidence=confidence,
+            policy=policy,
+            policy_label=self._policies.label,
+            decision=decision,
+            decision_s=self._timer() - started,
+            started_s=started,
+        )
+
+    def _decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Decision:
+        pools = self._pools.snapshot()
+        now_s = self._clock()
+        estimates = {
+            pool.profile: self._learning.estimate(
+                profile=pool.profile, task=task, temperature=request.temperature, tenant=request.tenant,
+                policy=policy, now_s=now_s,
+            )
+            for pool in pools
+            if pool.max_k > 0
+        }
+        memory = (request.tenant, task)
+        context = Context(
+            policy=policy,
+            pools=pools,
+            estimates=estimates,
+            draws=(self._rng.random(), self._rng.random(), self._rng.random()),
+            last=self._settled.get(memory),
+            wanted_route=request.hints.route,
+            wanted_k=request.hints.k,
+            unsupported=request.unsupported,
+        )
+        try:
+            decision = decide(context)
+        except NoPoolError:
+            raise UnavailableError(
+                "no engine is ready; see /readyz", retry_after_s=_READY_RETRY_AFTER_S
+            ) from None
+        if decision.settled is not None:
+            self._settled[memory] = decision.settled
+            self._settled.move_to_end(memory)
+            if len(self._settled) > _MAX_REMEMBERED:
+                self._settled.popitem(last=False)
+        return decision
+
+    def _take_slot(self, dispatch: _Dispatch) -> None:
+        tenant, limit = dispatch.request.tenant, dispatch.policy.limits.max_concurrency
+        running = self._in_flight.get(tenant, 0)
+        if running >= limit:
+            self._finish(dispatch, "refused", status=TooManyRequestsError.status, error="max_concurrency")
+            raise TooManyRequestsError(
+                f"{running} requests of tenant {tenant!r} are in flight, the policy's limits.max_concurrency is "
+                f"{limit}: retry later",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._in_flight[tenant] = running + 1
+
+    def _release_slot(self, tenant: str) -> None:
+        left = self._in_flight.get(tenant, 0) - 1
+        if left > 0:
+            self._in_flight[tenant] = left
+        else:
+            self._in_flight.pop(tenant, None)
+
+    async def _frames(self, dispatch: _Dispatch) -> AsyncGenerator[Frame, None]:
+        """Frames of the request, from whichever pool answered; records the outcome when it ends."""
+        result: Result = "failed"
+        error: str | None = None
+        limit_s = dispatch.policy.limits.deadline
+        deadline = asyncio.get_running_loop().time() + limit_s
+        try:
+            async with aclosing(self._with_failover(dispatch)) as frames:
+                while True:
+                    # One timer per frame: the task that reads the first frame need not read the others.
+                    async with asyncio.timeout_at(deadline):
+                        frame = await anext(frames, None)
+                    if frame is None:
+                        break
+                    self._note(dispatch, frame)
+                    yield frame
+            result = _answered(dispatch)
+        except TimeoutError:
+            error = f"no complete answer within the policy's limits.deadline of {limit_s:g} s"
+            raise DeadlineError(error) from None
+        except ReplicaError as failure:
+            error = str(failure)
+            raise UnavailableError(
+                "the engine failed before the answer was complete: retry", retry_after_s=_RETRY_AFTER_S
+            ) from failure
+        except (GeneratorExit, asyncio.CancelledError):
+            # A client that has everything may leave before we notice that we are done.
+            if dispatch.ending is not None:
+                result = _answered(dispatch)
+            else:
+                result, error = "cancelled", "the client went away"
+            raise
+        except ApiError as failure:
+            error = str(failure)
+            raise
+        except Exception as failure:
+            _log.exception("request %s failed", dispatch.request.request_id)
+            error = type(failure).__name__
+            raise ApiError("internal error; the service's log has the request id") from failure
+        finally:
+            self._release_slot(dispatch.request.tenant)
+            self._finish(dispatch, result, status=dispatch.status, error=error)
+
+    def _note(self, dispatch: _Dispatch, frame: Frame) -> None:
+        if dispatch.ttft_s is None:
+            dispatch.ttft_s = self._timer() - dispatch.started_s
+            dispatch.status = frame.status
+        if frame.ending is not None:
+            dispatch.ending = frame.ending
+
+    async def _with_failover(self, dispatch: _Dispatch) -> AsyncIterator[Frame]:
+        """Frames of the chosen pool; of another one if that fails before its first frame."""
+        for attempt in (0, 1):
+            begun = False
+            call = Call(
+                request_id=dispatch.request.request_id,
+                path=dispatch.request.path,
+                body=dispatch.request.body,
+                k=dispatch.decision.k,
+                details=dispatch.request.hints.details,
+            )
+            try:
+                async with aclosing(self._pools.serve(dispatch.decision.profile, call)) as frames:
+                    async for frame in frames:
+                        begun = True
+                        yield frame
+                return
+            except ReplicaError:
+                if begun or attempt:
+                    raise
+                dispatch.failovers += 1
+                dispatch.decision = self._elsewhere(dispatch)
+
+    def _elsewhere(self, dispatch: _Dispatch) -> Decision:
+        """The failed pool counts as away now, so deciding again leads to another one."""
+        again = self._decide(dispatch.request, dispatch.task, dispatch.policy)
+        return replace(again, reason=Reason.FAILOVER)
+
+    async def _body(
+        self, dispatch: _Dispatch, first: Frame, frames: AsyncGenerator[Frame, None]
+    ) -> AsyncGenerator[bytes, None]:
+        streaming = first.content_type.startswith("text/event-stream")
+        async with aclosing(frames):
+            yield self._bytes(dispatch, first)
+            try:
+                async for frame in frames:
+                    if data := self._bytes(dispatch, frame):
+                        yield data
+            except ApiError as error:
+                if not streaming:
+                    raise
+                yield error.event()
+
+    def _bytes(self, dispatch: _Dispatch, frame: Frame) -> bytes:
+        if frame.splice_at is None or frame.ending is None or dispatch.status >= HTTPStatus.BAD_REQUEST:
+            return frame.data
+        return spliced(
+            frame,
+            details(
+                dispatch.decision, frame.ending, task=dispatch.task, confidence=dispatch.confidence,
+                tenant=dispatch.request.tenant, policy=dispatch.policy_label, failovers=dispatch.failovers,
+            ),
+        )
+
+    def _finish(self, dispatch: _Dispatch, result: Result, *, status: int, error: str | None) -> None:
+        now_s = self._clock()
+        if result == "completed" and dispatch.ending is not None:
+            self._learning.record(
+                profile=dispatch.decision.profile, task=dispatch.task, temperature=dispatch.request.temperature,
+                tenant=dispatch.request.tenant, k=dispatch.decision.k, ending=dispatch.ending,
+                half_life_s=dispatch.policy.acceptance.half_life, now_s=now_s,
+            )
+        outcome = Outcome(
+            request=dispatch.request,
+            task=dispatch.task,
+            confidence=dispatch.confidence,
+            decision=dispatch.decision,
+            policy=dispatch.policy_label,
+            result=result,
+            status=status,
+            at_s=now_s,
+            decision_s=dispatch.decision_s,
+            ttft_s=dispatch.ttft_s,
+            total_s=self._timer() - dispatch.started_s,
+            failovers=dispatch.failovers,
+            ending=dispatch.ending,
+            error=error,
+        )
+        for hook in self._hooks:
+            try:
+                hook(outcome)
+            except Exception:
+                _log.exception("an outcome hook failed")
+
+
+def _answered(dispatch: _Dispatch) -> Result:
+    return "completed" if dispatch.status < HTTPStatus.BAD_REQUEST else "refused"

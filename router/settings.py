@@ -1,0 +1,127 @@
+"""The deployment: what the platform team sets, read once at start. It is the Serve application's `args`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from policies.problems import choices_hint
+from replicas.fake import FakeSettings
+from replicas.profiles import ModelSpec, Profile
+
+ADMIN_TOKEN_VARIABLE = "SPECROUTE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
+EMBEDDED_STORE = "embedded"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreSettings(_Settings):
+    """Where statistics are kept."""
+
+    url: str = Field(
+        EMBEDDED_STORE,
+        description="redis://, rediss:// or unix:// URL of a Redis >= 6.2 or Valkey; `embedded` starts one.",
+    )
+    timeout_ms: int = Field(50, ge=1)
+    flush_interval_s: float = Field(1.0, gt=0)
+
+
+class TenancySettings(_Settings):
+    """How a request's tenant is known."""
+
+    trusted_header: bool = Field(False, description="Believe X-Specroute-Tenant; only behind a gateway that sets it.")
+    max_tenants: int = Field(1000, ge=1, description="Tenants with statistics of their own.")
+
+
+class PolicySettings(_Settings):
+    """Where the policy is read from."""
+
+    path: str | None = Field(None, description="A policy file, watched for changes; None is the default preset.")
+    poll_interval_s: float = Field(1.0, gt=0)
+
+
+class HttpSettings(_Settings):
+    """Limits of the HTTP surface."""
+
+    max_body_bytes: int = Field(8 * 2**20, ge=1024)
+    open_admin: bool = Field(
+        False, description="Answer the admin API without a token; for services that listen on loopback only."
+    )
+
+
+class DeploymentSettings(_Settings):
+    """The whole deployment."""
+
+    model: ModelSpec = ModelSpec()
+    profiles: tuple[Profile, ...] = (
+        Profile(name="vanilla"),
+        Profile(name="ngram", method="ngram", k=8),
+    )
+    store: StoreSettings = StoreSettings()
+    tenancy: TenancySettings = TenancySettings()
+    policy: PolicySettings = PolicySettings()
+    http: HttpSettings = HttpSettings()
+    routers: int = Field(1, ge=1, description="Replicas of the router itself.")
+    fake_engines: FakeSettings | None = Field(
+        None, description="Serve from seeded stand-ins instead of vLLM; for tests and benches of the router."
+    )
+
+    @model_validator(mode="after")
+    def _pools(self) -> Self:
+        names = [profile.name for profile in self.profiles]
+        if not names:
+            raise ValueError("profiles: name at least one")
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"profiles: the name {min(repeated)!r} is used twice")
+        return self
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; one line per problem, each naming its field."""
+
+
+def parse_settings(values: Mapping[str, Any]) -> DeploymentSettings:
+    """The deployment that `values` describe.
+
+    Raises:
+        SettingsError: With a line for every problem; unknown keys name the closest known one.
+    """
+    try:
+        return DeploymentSettings.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(problem) for problem in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def admin_token() -> str | None:
+    """The admin API's token from the environment, None when unset or empty."""
+    return os.environ.get(ADMIN_TOKEN_VARIABLE) or None
+
+
+def _line(problem: Mapping[str, Any]) -> str:
+    path = ".".join(str(step) for step in problem["loc"]) or "deployment"
+    if problem["type"] != "extra_forbidden":
+        return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{path}: unknown key; {choices_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+
+
+def _known_keys(path: tuple[str | int, ...]) -> list[str]:
+    model: type[BaseModel] = DeploymentSettings
+    for step in path:
+        if isinstance(step, str) and step in model.model_fields:
+            model = _model_of(model.model_fields[step].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_of(argument)) is not None:
+            return found
+    return None

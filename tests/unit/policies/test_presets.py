@@ -1,0 +1,68 @@
+"""The policies and the schema that are shipped as package data."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from policies import groups, schema
+from policies.json_schema import policy_json_schema
+from policies.loading import parse_policy
+
+pytestmark = pytest.mark.unit
+
+PRESETS = importlib.resources.files("policies") / "presets"
+NAMES = sorted(entry.name for entry in PRESETS.iterdir() if entry.name.endswith(".yaml"))
+
+
+def test_the_presets_are_shipped() -> None:
+    """Operators find a starting point for each common need."""
+    assert {"default.yaml", "conservative.yaml", "multi-tenant.yaml"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_valid_and_named_like_its_file(name: str) -> None:
+    """Every preset can be served as it is."""
+    policy = parse_policy((PRESETS / name).read_bytes(), name)
+    assert f"{policy.metadata.name}.yaml" == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_matches_the_shipped_schema(name: str) -> None:
+    """Editors agree with the loader."""
+    shipped = json.loads((PRESETS / "policy.schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator(shipped).validate(yaml.safe_load((PRESETS / name).read_text("utf-8")))
+
+
+def test_the_default_preset_says_the_defaults() -> None:
+    """What the file shows is what a key left out means."""
+    text = (PRESETS / "default.yaml").read_bytes()
+    assert parse_policy(text, "default.yaml").spec.model_dump() == schema.Spec().model_dump()
+
+
+def test_the_shipped_schema_is_current() -> None:
+    """It is policy_json_schema() with an indent of 2 and a final newline."""
+    shipped = (PRESETS / "policy.schema.json").read_text("utf-8")
+    assert shipped == json.dumps(policy_json_schema(), indent=2) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("whole", "partial"),
+    [
+        (groups.Threshold, groups.ThresholdOverride),
+        (groups.Objective, groups.ObjectiveOverride),
+        (groups.DraftLength, groups.DraftLengthOverride),
+        (groups.Exploration, groups.ExplorationOverride),
+        (groups.Limits, groups.LimitsOverride),
+    ],
+)
+def test_an_override_has_the_keys_of_its_group(
+    whole: type[groups.PolicyModel], partial: type[groups.PolicyModel]
+) -> None:
+    """The partial forms cannot fall behind."""
+    assert set(partial.model_fields) == set(whole.model_fields)
+    assert all(value is None for value in partial().model_dump().values())
