@@ -60,7 +60,7 @@ $(STAMPS)/venv:
 	fi; mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/runtime: requirements/cpu.lock pyproject.toml | $(STAMPS)/venv
-	@echo "specroute: [2/3] installing the runtime: vLLM, Ray, torch (about 700 MB to fetch; once, some minutes)" >&2
+	@echo "specroute: [2/3] installing the runtime: vLLM, Ray, torch (once; 1 GB to fetch, 4 GB on disk, 2 to 5 minutes)" >&2
 	@$(LOCKED) $(REPAIR) $(PIP) -r requirements/cpu.lock
 	@$(BIN)/python -m replicas.torch_check
 	@echo "specroute: [3/3] installing specroute itself" >&2

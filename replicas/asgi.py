@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 class AsgiExchange:
-    """Posts a JSON body to `app` and yields the response as it comes.
+    """Posts a JSON body to `app` (or gets, without one) and yields the response as it comes.
 
     `status` and `content_type` are known once the first part is. The app runs in a task of its own, in the
     caller's context. Parts that are ready together come together: the reader decides the pace.
@@ -36,7 +36,7 @@ class AsgiExchange:
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": "POST",
+            "method": "POST" if body else "GET",
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

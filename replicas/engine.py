@@ -123,10 +123,11 @@ class VllmEngine:
             self._running -= 1
             await exchange.close()
 
-    async def models(self) -> bytes:
-        """The body of vLLM's `GET /v1/models`."""
-        response = await self._app.state.openai_serving_models.show_available_models()
-        return json.dumps(response.model_dump()).encode()
+    async def warm_up(self) -> None:
+        """Answer one small request, so that the first client does not pay for first-time set-up."""
+        body = json.dumps({"prompt": "1 2 3 4 1 2 3 4 1 2 3", "max_tokens": 8, "temperature": 0}).encode()
+        async for _ in self.serve(Call("warm-up", "/v1/completions", body, self._profile.k)):
+            pass
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""

@@ -47,6 +47,10 @@ class FakeEngine:
     async def serve(self, call: Call) -> AsyncIterator[Frame]:
         """Answer one call; see `Engine.serve`."""
         await self.check_health()
+        if call.path == "/v1/models":
+            listed = {"object": "list", "data": [{"id": self._model.name, "object": "model"}]}
+            yield Frame(json.dumps(listed).encode(), status=200, content_type="application/json", ending=_NOTHING)
+            return
         status, body = _validated(call, self._model)
         if status != 200:  # noqa: PLR2004
             yield Frame(json.dumps(body).encode(), status=status, content_type="application/json", ending=_NOTHING)
@@ -121,8 +125,6 @@ _NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)
 
 
 def _validated(call: Call, model: ModelSpec) -> tuple[int, dict[str, Any]]:
-    if call.path == "/v1/models":
-        return 0, {}
     body = json.loads(call.body)
     if body.get("model") not in {None, model.name}:
         return 404, _error(f"The model `{body['model']}` does not exist.", "NotFoundError", 404)

@@ -17,7 +17,7 @@ class Call(NamedTuple):
     path: str
     """The endpoint, for instance `/v1/chat/completions`."""
     body: bytes
-    """The client's JSON, as it came."""
+    """The client's JSON, as it came; empty for a GET."""
     k: int
     """Most draft tokens per step; 0 is plain decoding, on any pool."""
     details: bool = False

@@ -1,0 +1,129 @@
+"""The Ray Serve deployments: one per profile, each replica one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ray import serve
+
+from replicas.fake import FakeEngine, FakeSettings
+from replicas.frames import Call, Engine, Frame
+from replicas.hardware import cpu_environment
+from replicas.profiles import EMBEDDED, ModelSpec, Profile
+from replicas.progress import Progress
+
+_log = logging.getLogger("specroute.replica")
+
+_DRAIN_S = 20.0
+_QUEUED_PER_SLOT = 4
+
+
+class ReplicaSpec(NamedTuple):
+    """All a replica needs to start."""
+
+    profile: Profile
+    model: ModelSpec
+    on_cpu: bool
+    fake: FakeSettings | None = None
+
+
+class EngineReplica:
+    """Hosts one engine. Serve creates it in a process of its own."""
+
+    async def __init__(self, spec: ReplicaSpec) -> None:
+        self._spec = spec
+        self._started_at = time.time()
+        progress = Progress.from_environment(spec.profile.name)
+        try:
+            self._engine = await _started(spec, progress)
+        except BaseException as error:
+            progress.failed(f"{type(error).__name__}: {error}")
+            raise
+        self._ready_at = time.time()
+        progress.ready()
+
+    async def serve(self, call: Call) -> AsyncIterator[Frame]:
+        """Answer one call with frames; see `replicas.frames.Engine`."""
+        async for frame in self._engine.serve(call):
+            yield frame
+
+    async def status(self) -> dict[str, Any]:
+        """This replica's account of itself."""
+        load = self._engine.load()
+        return {
+            "profile": self._spec.profile.name,
+            "pid": os.getpid(),
+            "running": load.running,
+            "capacity": load.capacity,
+            "started_at": self._started_at,
+            "start_seconds": self._ready_at - self._started_at,
+        }
+
+    async def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        await self._engine.check_health()
+
+    async def __del__(self) -> None:
+        if (engine := getattr(self, "_engine", None)) is not None:
+            await asyncio.to_thread(engine.shutdown)
+
+
+async def _started(spec: ReplicaSpec, progress: Progress) -> Engine:
+    if spec.fake is not None:
+        await asyncio.sleep(spec.fake.start_s)
+        return FakeEngine(spec.profile, spec.model, spec.fake)
+    progress.stage("importing vLLM")
+    from replicas.engine import VllmEngine  # noqa: PLC0415 - seconds, and only where an engine really runs
+
+    folder = await asyncio.to_thread(model_folder, spec.model, progress)
+    engine = await VllmEngine.start(
+        spec.profile, spec.model, folder=str(folder), on_cpu=spec.on_cpu, progress=progress.stage
+    )
+    progress.stage("warming up")
+    await engine.warm_up()
+    return engine
+
+
+def model_folder(model: ModelSpec, progress: Progress) -> Path:
+    """The folder of the target on this machine; the embedded model is prepared where it is missing."""
+    if model.path != EMBEDDED:
+        return Path(model.path)
+    from replicas import model_store  # noqa: PLC0415 - replicas of other models never need it
+
+    return model_store.prepare(model_store.default_cache_dir(), progress=lambda stage, _: progress.stage(stage))
+
+
+def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
+    """A bound Serve deployment of one pool.
+
+    On CPU machines each replica is bound to `cores`; on GPU machines to GPUs of its own, which Ray hands out.
+    """
+    profile = spec.profile
+    environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")}
+    actor_options: dict[str, Any] = {"num_cpus": 0 if spec.on_cpu else 1}
+    if spec.model.path == EMBEDDED:
+        environment["HF_HUB_OFFLINE"] = "1"
+    if spec.on_cpu and spec.fake is None:
+        environment |= cpu_environment(profile, cores)
+    elif not spec.on_cpu:
+        actor_options["num_gpus"] = profile.gpus
+    actor_options["runtime_env"] = {"env_vars": environment}
+    return serve.deployment(
+        EngineReplica,
+        name=profile.name,
+        num_replicas=profile.replicas,
+        # Beyond what is decoded at once some more may wait inside the engine, which schedules best; the rest
+        # waits at the router, where it can still go elsewhere.
+        max_ongoing_requests=profile.max_num_seqs * (1 + _QUEUED_PER_SLOT),
+        max_queued_requests=profile.max_num_seqs * _QUEUED_PER_SLOT,
+        graceful_shutdown_timeout_s=_DRAIN_S,
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        ray_actor_options=actor_options,
+    ).bind(spec)

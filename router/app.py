@@ -1,0 +1,53 @@
+"""The Serve application: `import_path: router.app:build`, with the deployment settings as its `args`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import serve
+
+from replicas.deployment import ReplicaSpec, engine_deployment
+from replicas.hardware import assign_cores, available_cores
+from replicas.profiles import Profile
+from router.ingress import RouterIngress
+from router.settings import DeploymentSettings, parse_settings
+
+ROUTER = "router"
+
+_MAX_ONGOING = 1000
+
+
+def build(args: Mapping[str, Any]) -> Any:
+    """The application: the router in front, one deployment per profile behind it.
+
+    Raises SettingsError (a ValueError) with a line for every problem in `args`.
+    """
+    return application(parse_settings(args))
+
+
+def application(settings: DeploymentSettings) -> Any:
+    """The bound Serve application of these settings."""
+    on_cpu = {profile.name: _on_cpu(profile) for profile in settings.profiles}
+    cores = assign_cores([p for p in settings.profiles if on_cpu[p.name]], available_cores())
+    engines = {
+        profile.name: engine_deployment(
+            ReplicaSpec(profile, settings.model, on_cpu[profile.name], settings.fake_engines),
+            cores=cores.get(profile.name, ()),
+        )
+        for profile in settings.profiles
+    }
+    return serve.deployment(
+        RouterIngress,
+        name=ROUTER,
+        num_replicas=settings.routers,
+        max_ongoing_requests=_MAX_ONGOING,
+        ray_actor_options={"num_cpus": 0},
+    ).bind(settings, engines)
+
+
+def _on_cpu(profile: Profile) -> bool:
+    if profile.device != "auto":
+        return profile.device == "cpu"
+    return not (ray.is_initialized() and ray.cluster_resources().get("GPU", 0) > 0)
