@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextvars import Context
 from typing import Any, NamedTuple
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
+
+_LET_GO_S = 5.0
+
+
+class AppError(Exception):
+    """The app ended without completing its response."""
 
 
 class Part(NamedTuple):
@@ -23,15 +30,18 @@ class Part(NamedTuple):
 class AsgiExchange:
     """Posts a JSON body to `app` (or gets, without one) and yields the response as it comes.
 
-    `status` and `content_type` are known once the first part is. The app runs in a task of its own, in the
-    caller's context. Parts that are ready together come together: the reader decides the pace.
+    `status` and `content_type` are known once the first part is. The app runs in a task of its own, in `context`
+    or else a copy of the reader's. Parts that are ready together come together: the reader decides the pace.
     """
 
-    def __init__(self, app: AsgiApp, *, path: str, body: bytes, request_id: str) -> None:
+    def __init__(
+        self, app: AsgiApp, *, path: str, body: bytes, request_id: str, context: Context | None = None
+    ) -> None:
         self.status = 0
         self.content_type = ""
         self._app = app
         self._body = body
+        self._context = context
         self._scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -59,8 +69,10 @@ class AsgiExchange:
         self._task: asyncio.Task[None] | None = None
 
     async def parts(self) -> AsyncIterator[Part]:
-        """The response body. Raises what the app raises before its response has begun."""
-        self._task = asyncio.create_task(self._run())
+        """The response body. Raises what the app raises before its response is complete, and AppError when it
+        just ends, or is cancelled, before that.
+        """
+        self._task = asyncio.create_task(self._run(), context=self._context)
         first = True
         while True:
             await self._arrived.wait()
@@ -68,7 +80,9 @@ class AsgiExchange:
             data, self._chunks = b"".join(self._chunks), []
             ended = self._complete or self._task.done()
             if ended and not self._complete:
-                await self._task  # the app ended early: let its exception out
+                if not self._task.cancelled():
+                    self._task.result()  # lets the app's exception out
+                raise AppError("the app ended without completing its response")
             if data or ended:
                 yield Part(data, first, ended)
                 first = False
@@ -76,11 +90,17 @@ class AsgiExchange:
                 return
 
     async def close(self) -> None:
-        """Tell the app that its client is gone, and wait until it has let go of the request."""
+        """Tell the app that its client is gone, and wait until it has let go of the request.
+
+        An app that takes no notice is cancelled. Not at once: FastAPI apps often run handlers in tasks of their
+        own, which end with a disconnect but survive the cancellation of the task that waits for them.
+        """
         if self._task is None:
             return
         self._gone.set()
-        if not self._complete:
+        try:
+            await asyncio.wait([self._task], timeout=_LET_GO_S)
+        finally:
             self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

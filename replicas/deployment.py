@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,10 +49,11 @@ class EngineReplica:
         self._ready_at = time.time()
         progress.ready()
 
-    async def serve(self, call: Call) -> AsyncIterator[Frame]:
+    async def serve(self, call: Call) -> AsyncGenerator[Frame]:
         """Answer one call with frames; see `replicas.frames.Engine`."""
-        async for frame in self._engine.serve(call):
-            yield frame
+        async with aclosing(self._engine.serve(call)) as frames:
+            async for frame in frames:
+                yield frame
 
     async def status(self) -> dict[str, Any]:
         """This replica's account of itself."""
@@ -86,7 +88,11 @@ async def _started(spec: ReplicaSpec, progress: Progress) -> Engine:
         spec.profile, spec.model, folder=str(folder), on_cpu=spec.on_cpu, progress=progress.stage
     )
     progress.stage("warming up")
-    await engine.warm_up()
+    try:
+        await engine.warm_up()
+    except BaseException:
+        engine.shutdown()
+        raise
     return engine
 
 
@@ -105,7 +111,12 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
     On CPU machines each replica is bound to `cores`; on GPU machines to GPUs of its own, which Ray hands out.
     """
     profile = spec.profile
-    environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")}
+    environment = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
+        # The router knows the callers; with a key of its own vLLM's app would refuse the router.
+        "VLLM_API_KEY": "",
+    }
     actor_options: dict[str, Any] = {"num_cpus": 0 if spec.on_cpu else 1}
     if spec.model.path == EMBEDDED:
         environment["HF_HUB_OFFLINE"] = "1"
@@ -123,6 +134,7 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
         max_ongoing_requests=profile.max_num_seqs * (1 + _QUEUED_PER_SLOT),
         max_queued_requests=profile.max_num_seqs * _QUEUED_PER_SLOT,
         graceful_shutdown_timeout_s=_DRAIN_S,
+        graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=5,
         health_check_timeout_s=30,
         ray_actor_options=actor_options,

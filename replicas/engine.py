@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextvars import ContextVar
+from contextlib import aclosing
+from contextvars import ContextVar, copy_context
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +23,9 @@ from vllm.entrypoints.launchers.cli_args import FrontendArgs
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
-from replicas.asgi import AsgiExchange
+from replicas.asgi import AppError, AsgiExchange
 from replicas.frames import Call, Frame, Load, ReplicaError
 from replicas.observation import Observation
 from replicas.profiles import ModelSpec, Profile, engine_arguments
@@ -41,18 +44,24 @@ class ObservedLLM(AsyncLLM):
     ) -> AsyncGenerator[RequestOutput, None]:
         observation = _observation.get()
         if observation is None:
-            async for output in super().generate(prompt, sampling_params, request_id, **options):
-                yield output
+            async with aclosing(super().generate(prompt, sampling_params, request_id, **options)) as outputs:
+                async for output in outputs:
+                    yield output
             return
         # Engine settings in the request are the router's: what a client sent under our names is dropped.
         extra = {k: v for k, v in (sampling_params.extra_args or {}).items() if not k.startswith(_OURS)}
         sampling_params.extra_args = {**extra, K_KEY: observation.k}
         sequence = observation.begin(choices=sampling_params.n)
-        async for output in super().generate(prompt, sampling_params, request_id, **options):
-            observation.observe(sequence, output)
-            for completion in output.outputs:
-                completion.spec_decode_metrics = None  # it would show up in the client's answer
-            yield output
+        try:
+            async with aclosing(super().generate(prompt, sampling_params, request_id, **options)) as outputs:
+                async for output in outputs:
+                    observation.observe(sequence, output)
+                    for completion in output.outputs:
+                        completion.spec_decode_metrics = None  # it would show up in the client's answer
+                    yield output
+        except EngineDeadError:
+            observation.engine_died = True  # the app makes an answer of it, which is not for the client
+            raise
 
 
 class VllmEngine:
@@ -86,27 +95,33 @@ class VllmEngine:
         )
         progress("loading the model")
         llm = ObservedLLM.from_vllm_config(config)
-        progress("preparing the OpenAI server")
-        frontend = Namespace(**(vars(FrontendArgs()) | vars(arguments)))
-        tasks = await llm.get_supported_tasks()
-        app = build_app(frontend, tasks, llm.model_config)
-        await init_app_state(llm, app.state, frontend, tasks)
+        try:
+            progress("preparing the OpenAI server")
+            frontend = Namespace(**(vars(FrontendArgs()) | vars(arguments)))
+            tasks = await llm.get_supported_tasks()
+            app = build_app(frontend, tasks, llm.model_config)
+            await init_app_state(llm, app.state, frontend, tasks)
+        except BaseException:
+            llm.shutdown()
+            raise
         app.state.server = SimpleNamespace(should_exit=False)  # vLLM's error handler would stop its web server
         return cls(llm, app, profile)
 
     async def serve(self, call: Call) -> AsyncIterator[Frame]:
         """Answer one call; see `Engine.serve`."""
-        if self._llm.errored:
-            raise ReplicaError("the engine core has ended")
+        await self.check_health()
         observation = Observation(k=call.k, speculative=self._profile.speculative)
-        _observation.set(observation)
+        context = copy_context()  # a generator runs in its reader's context, which is not ours to change
+        context.run(_observation.set, observation)
         body = with_usage_chunk(call.body) if call.details else call.body
-        exchange = AsgiExchange(self._app, path=call.path, body=body, request_id=call.request_id)
+        exchange = AsgiExchange(
+            self._app, path=call.path, body=body, request_id=call.request_id, context=context
+        )
         splicer = Splicer() if call.details else None
         self._running += 1
         try:
             async for part in exchange.parts():
-                if part.last and self._llm.errored:
+                if observation.engine_died:
                     raise ReplicaError("the engine core ended during the request")
                 data, splice_at = splicer.feed(part, exchange.content_type) if splicer else (part.data, None)
                 if data or part.first or part.last:
@@ -119,15 +134,23 @@ class VllmEngine:
                         ending=observation.ending() if part.last else None,
                         load=self.load() if part.last else None,
                     )
+        except AppError as error:
+            raise ReplicaError("the engine was shut down during the request") from error
         finally:
-            self._running -= 1
-            await exchange.close()
+            try:
+                await exchange.close()
+            finally:
+                self._running -= 1
 
     async def warm_up(self) -> None:
-        """Answer one small request, so that the first client does not pay for first-time set-up."""
+        """Answer one small request, so that the first client does not pay for first-time set-up.
+
+        Raises ReplicaError when that does not work.
+        """
         body = json.dumps({"prompt": "1 2 3 4 1 2 3 4 1 2 3", "max_tokens": 8, "temperature": 0}).encode()
-        async for _ in self.serve(Call("warm-up", "/v1/completions", body, self._profile.k)):
-            pass
+        async for frame in self.serve(Call("warm-up", "/v1/completions", body, self._profile.k)):
+            if frame.status not in {0, HTTPStatus.OK}:
+                raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""

@@ -19,6 +19,7 @@ class Observation:
 
     def __init__(self, *, k: int, speculative: bool) -> None:
         self.k = k
+        self.engine_died = False
         self._speculative = speculative
         self._sequences = 0
         self._new_tokens: list[int] = []
@@ -26,7 +27,6 @@ class Observation:
         self._last: dict[int, RequestOutput] = {}
         self._finish_reason: str | None = None
         self._steps: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-        self._cumulative = False
 
     def begin(self, *, choices: int) -> int:
         """Announce an engine request; returns its number for `observe`."""
@@ -56,8 +56,8 @@ class Observation:
 
     def take_tokens(self) -> tuple[int, ...]:
         """Token ids noted since the last call; always empty for several choices."""
-        if not self._new_tokens:
-            return ()
+        if not self._single:
+            return ()  # beam search begins as a single sequence
         taken, self._new_tokens = tuple(self._new_tokens), []
         return taken
 
@@ -72,7 +72,7 @@ class Observation:
             ttft_s = max(0.0, times.first_token_ts - times.queued_ts)
             decode_s = max(0.0, times.last_token_ts - times.first_token_ts)
         return Ending(
-            finish_reason=self._finish_reason,
+            finish_reason=self._finish_reason if self._single else None,
             prompt_tokens=sum(len(output.prompt_token_ids or ()) for output in self._last.values()),
             cached_tokens=sum(output.num_cached_tokens or 0 for output in self._last.values()),
             completion_tokens=tokens,

@@ -8,6 +8,8 @@ import torch
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from replicas.orphans import end_with_parent
+
 
 class SeedSafeModelRunner(CPUModelRunner):
     """vLLM's CPU model runner, with rewinding of seeded generators that works on the CPU.
@@ -33,6 +35,7 @@ class SeedSafeWorker(CPUWorker):
     """vLLM's CPU worker with the model runner above."""
 
     def init_device(self) -> None:
+        end_with_parent()
         super().init_device()
         # The runner's own __init__ has set everything up; only the method above is to differ.
         if type(self.model_runner) is CPUModelRunner:

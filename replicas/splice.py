@@ -17,7 +17,7 @@ def with_usage_chunk(body: bytes) -> bytes:
     """
     try:
         request = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body
     if not isinstance(request, dict) or request.get("stream") is not True:
         return body

@@ -79,10 +79,7 @@ class Api:
             body,
             trust_tenant=self._settings.tenancy.trusted_header,
         )
-        try:
-            response = await self._service.respond(routed)
-        except ApiError as error:
-            return _error_response(error, {"X-Request-Id": routed.request_id})
+        response = await self._service.respond(routed)
         if response.content_type.startswith("text/event-stream"):
             return StreamingResponse(
                 response.body,
@@ -90,12 +87,8 @@ class Api:
                 headers=dict(response.headers),
                 media_type=response.content_type,
             )
-        try:
-            whole = b"".join([part async for part in response.body])
-        except ApiError as error:
-            return _error_response(error, {"X-Request-Id": routed.request_id})
         return Response(
-            whole,
+            b"".join([part async for part in response.body]),
             response.status,
             headers=dict(response.headers),
             media_type=response.content_type or "application/json",
@@ -164,8 +157,8 @@ class Api:
         return JSONResponse(self._admin.policy())
 
 
-def _error_response(error: ApiError, more_headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(error.body(), error.http_status, {**error.headers(), **(more_headers or {})})
+def _error_response(error: ApiError) -> Response:
+    return JSONResponse(error.body(), error.http_status, error.headers())
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
@@ -179,7 +172,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _error_response(NotFoundError(f"{request.method} {request.url.path}: no such endpoint"))
     if error.status_code == 405:  # noqa: PLR2004 - Method Not Allowed
         message = f"{request.url.path}: method {request.method} is not allowed"
-        return _error_response(BadRequestError(message, status=405), dict(error.headers or {}))
+        return _error_response(BadRequestError(message, status=405))
     return _error_response(BadRequestError(str(error.detail), status=error.status_code))
 
 

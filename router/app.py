@@ -17,6 +17,7 @@ from router.settings import DeploymentSettings, parse_settings
 ROUTER = "router"
 
 _MAX_ONGOING = 1000
+_DRAIN_S = 20.0
 
 
 def build(args: Mapping[str, Any]) -> Any:
@@ -43,6 +44,8 @@ def application(settings: DeploymentSettings) -> Any:
         name=ROUTER,
         num_replicas=settings.routers,
         max_ongoing_requests=_MAX_ONGOING,
+        graceful_shutdown_timeout_s=_DRAIN_S,
+        graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0},
     ).bind(settings, engines)
 

@@ -9,8 +9,8 @@ from policies.decide import Decision
 from replicas.frames import Ending, Frame
 
 
-def headers(decision: Decision, *, task: str, policy: str, request_id: str) -> dict[str, str]:
-    """Response headers of the contract."""
+def headers(decision: Decision, *, task: str, policy: str) -> dict[str, str]:
+    """Response headers of the contract, but for X-Request-Id, which Ray Serve sets itself."""
     return {
         "X-Specroute-Route": decision.route,
         "X-Specroute-K": str(decision.k),
@@ -18,7 +18,6 @@ def headers(decision: Decision, *, task: str, policy: str, request_id: str) -> d
         "X-Specroute-Profile": decision.profile,
         "X-Specroute-Reason": decision.reason.value,
         "X-Specroute-Policy": policy,
-        "X-Request-Id": request_id,
     }
 
 

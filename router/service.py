@@ -106,9 +106,7 @@ class RoutingService:
         return Response(
             status=dispatch.status,
             content_type=first.content_type,
-            headers=headers(
-                dispatch.decision, task=dispatch.task, policy=dispatch.policy_label, request_id=request.request_id
-            ),
+            headers=headers(dispatch.decision, task=dispatch.task, policy=dispatch.policy_label),
             body=self._body(dispatch, first, frames),
         )
 

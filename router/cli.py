@@ -1,0 +1,105 @@
+"""The `specroute` command. Exit codes: 0 done, 1 ran with a negative result, 2 bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router import cli_alpha, cli_policy
+
+app = typer.Typer(
+    help="Route chat requests to speculative or plain vLLM engines, from measured acceptance.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+models = typer.Typer(help="The embedded model.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(cli_policy.app, name="policy")
+app.command("alpha")(cli_alpha.alpha)
+
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="A Ray Serve config file with one application; default: the embedded set-up.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="A policy file, reloaded when it changes.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [default: 8000].")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check everything that can be checked, start nothing.")] = False,
+) -> None:
+    """Serve an OpenAI-compatible endpoint until Ctrl-C.
+
+    Examples:
+
+      specroute serve
+
+      specroute serve --policy my-policy.yaml --port 9000
+
+      specroute serve --config deployment.yaml --check
+    """
+    from router.serving.command import run_serve  # noqa: PLC0415 - keeps --help quick
+
+    raise typer.Exit(run_serve(config=config, policy=policy, host=host, port=port, check=check))
+
+
+@models.command("prepare")
+def models_prepare(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Turn the packaged model into the folder the engines serve; quick when it is there already.
+
+    Example: specroute models prepare
+    """
+    from replicas import model_store  # noqa: PLC0415 - keeps --help quick
+
+    def show(stage: str, fraction: float) -> None:
+        if not as_json:
+            typer.echo(f"\r{stage}: {fraction:4.0%}" if sys.stderr.isatty() else f"{stage}: {fraction:4.0%}", err=True)
+
+    try:
+        folder = model_store.prepare(model_store.default_cache_dir(), progress=show, deep=True)
+    except model_store.ModelStoreError as error:
+        typer.echo(f"specroute: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps({"folder": str(folder)}) if as_json else str(folder))
+
+
+@app.command()
+def classify(
+    file: Annotated[Path | None, typer.Argument(help="JSON Lines with `messages`; default: standard input.")] = None,
+) -> None:
+    """Print the task of each request: JSON Lines with `messages` in, `{"task", "confidence"}` out.
+
+    Example: echo '{"messages": [{"role": "user", "content": "Translate to French: hello"}]}' | specroute classify
+    """
+    from router.tasks import RuleClassifier  # noqa: PLC0415 - keeps --help quick
+    from router.tasks_cli import LineError, classify_lines  # noqa: PLC0415
+
+    try:
+        lines = file.open(encoding="utf-8", errors="replace") if file is not None else sys.stdin
+    except OSError as error:
+        typer.echo(f"specroute: {file}: {error.strerror or error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    bad = False
+    with lines:
+        for result in classify_lines(lines, RuleClassifier()):
+            if isinstance(result, LineError):
+                bad = True
+                typer.echo(f"specroute: {result}", err=True)
+            else:
+                typer.echo(result.to_json())
+    if bad:
+        raise typer.Exit(BAD_INPUT)

@@ -1,0 +1,83 @@
+"""`specroute alpha`: what a running service has learned."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from router.settings import ADMIN_TOKEN_VARIABLE
+
+_TIMEOUT_S = 10
+
+
+def alpha(
+    url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's own figures.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the service's answer as JSON.")] = False,
+) -> None:
+    """Show acceptance per task and profile, with its interval and evidence.
+
+    Set SPECROUTE_ADMIN_TOKEN when the service has an admin token.
+
+    Example: specroute alpha --task code
+    """
+    answer = _get(f"{url.rstrip('/')}/admin/v1/alpha")
+    entries = [
+        entry
+        for entry in answer["entries"]
+        if entry["tenant"] == tenant and task in {None, entry["task"]}
+    ]
+    if as_json:
+        typer.echo(json.dumps({**answer, "entries": entries}))
+        return
+    table = Table(
+        "task", "profile", "temperature", "α", "90 % interval", "coverage", "length", "steps", "requests",
+        box=None, pad_edge=False,
+    )
+    for entry in entries:
+        table.add_row(*_cells(entry))
+    Console().print(table if entries else "nothing learned yet: send some requests first")
+    if not answer["store_up"]:
+        typer.echo("the store does not answer: these are this router's own figures", err=True)
+
+
+def _cells(entry: dict[str, Any]) -> list[str]:
+    interval = entry["interval"]
+    return [
+        entry["task"],
+        entry["profile"],
+        entry["temperature"] or "all",
+        _number(entry["alpha"]),
+        f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-",
+        _number(entry["coverage"][0] if entry["coverage"] else None),
+        _number(entry["acceptance_length"]),
+        f"{entry['steps']:.0f}",
+        str(entry["lifetime"]["requests"]),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _get(url: str) -> Any:
+    request = Request(url)  # noqa: S310 - the operator names the service
+    if token := os.environ.get(ADMIN_TOKEN_VARIABLE):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            return json.load(response)
+    except HTTPError as error:
+        typer.echo(f"specroute: {url}: {error.code} {error.reason}: is {ADMIN_TOKEN_VARIABLE} set?", err=True)
+    except (URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        typer.echo(f"specroute: {url}: {reason}: is the service running?", err=True)
+    raise typer.Exit(1)

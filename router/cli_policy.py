@@ -1,0 +1,96 @@
+"""`specroute policy`: validate, explain and describe policies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from policies.loading import PolicyError, parse_policy, policy_json_schema
+from policies.resolve import explain
+from policies.schema import RoutingPolicy
+from policies.tasks import TASKS
+from router.policy_source import default_policy
+
+app = typer.Typer(help="Check and explain policies.", no_args_is_help=True)
+
+_BAD_INPUT = 2
+
+PolicyFile = Annotated[Path | None, typer.Argument(help="A policy file; default: the built-in policy.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def validate(file: PolicyFile = None, as_json: AsJson = False) -> None:
+    """Say everything that is wrong with a policy.
+
+    Example: specroute policy validate my-policy.yaml
+    """
+    policy = _loaded(file, as_json=as_json)
+    name = policy.metadata.name
+    typer.echo(json.dumps({"valid": True, "name": name, "problems": []}) if as_json else f"{name}: valid")
+
+
+@app.command("explain")
+def explain_command(
+    file: PolicyFile = None,
+    tenant: Annotated[str, typer.Option(help="For this tenant.")] = "anonymous",
+    task: Annotated[str, typer.Option(help="For this task.")] = "other",
+    as_json: AsJson = False,
+) -> None:
+    """Show every setting that holds for a tenant and task, and which layer set it.
+
+    Example: specroute policy explain my-policy.yaml --tenant acme --task code
+    """
+    policy = _loaded(file, as_json=as_json)
+    if task not in TASKS:
+        typer.echo(f"specroute: --task: unknown task {task!r}; known: {', '.join(TASKS)}", err=True)
+        raise typer.Exit(_BAD_INPUT)
+    rows = explain(policy, tenant, task)
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in rows]))
+        return
+    table = Table("setting", "value", "set by", box=None, pad_edge=False)
+    for row in rows:
+        value = "-" if row.value is None else str(row.value)
+        table.add_row(row.path, value, row.layer)
+    Console().print(table)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of policy files, for editors.
+
+    Example: specroute policy schema > policy.schema.json
+    """
+    typer.echo(json.dumps(policy_json_schema(), indent=2))
+
+
+def _loaded(file: Path | None, *, as_json: bool) -> RoutingPolicy:
+    try:
+        text: str | bytes = default_policy() if file is None else file.read_bytes()
+    except OSError as error:
+        typer.echo(f"specroute: {file}: {error.strerror or error}", err=True)
+        raise typer.Exit(_BAD_INPUT) from None
+    try:
+        return parse_policy(text, str(file) if file is not None else "default.yaml")
+    except PolicyError as error:
+        if as_json:
+            problems = [
+                {
+                    "line": found.line,
+                    "column": found.column,
+                    "path": found.path,
+                    "message": found.message,
+                    "hint": found.hint,
+                }
+                for found in error.problems
+            ]
+            typer.echo(json.dumps({"valid": False, "problems": problems}))
+        else:
+            typer.echo(str(error), err=True)
+        raise typer.Exit(_BAD_INPUT) from None

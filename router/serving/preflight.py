@@ -1,0 +1,123 @@
+"""What can be known to fail before anything is started: each problem one line that names the fix."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from policies.loading import PolicyError
+from replicas.hardware import assign_cores, available_cores
+from replicas.profiles import EMBEDDED
+from router.policy_source import PolicySource
+from router.serving.config import ServeConfig
+from router.settings import EMBEDDED_STORE, DeploymentSettings
+from router.stats_protocol import StoreUrlError
+from router.store import RedisStore
+
+_GIB = 2**30
+_PROCESSES_GIB = 2.2
+"""Measured with the embedded model on two cores: an engine's three processes without weights and KV cache."""
+_EMBEDDED_WEIGHTS_GIB = 0.52
+
+
+def problems(config: ServeConfig) -> list[str]:
+    """Everything that is known to be wrong with serving `config` on this machine."""
+    return [
+        *_policy(config.settings),
+        *_port(config.host, config.port),
+        *_model(config.settings),
+        *_store(config.settings),
+        *_cores(config.settings),
+        *_memory(config.settings),
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _policy(settings: DeploymentSettings) -> Iterator[str]:
+    path = settings.policy.path
+    try:
+        PolicySource(Path(path) if path else None)
+    except PolicyError as error:
+        yield from str(error).splitlines()
+    except OSError as error:
+        yield f"policy.path: {path}: {error.strerror or error}"
+
+
+def _port(host: str, port: int) -> Iterator[str]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            yield f"{host}:{port}: {reason}: stop what listens there, or choose another with --host or --port"
+
+
+def _model(settings: DeploymentSettings) -> Iterator[str]:
+    named = [("model.path", settings.model.path)]
+    named += [
+        (f"profiles.{profile.name}.draft_model", profile.draft_model)
+        for profile in settings.profiles
+        if profile.draft_model is not None
+    ]
+    for field, folder in named:
+        if folder == EMBEDDED or settings.fake_engines is not None:
+            continue
+        if not (Path(folder) / "config.json").is_file():
+            yield f"{field}: {folder} is no model folder (it has no config.json)"
+
+
+def _store(settings: DeploymentSettings) -> Iterator[str]:
+    if settings.store.url == EMBEDDED_STORE:
+        if settings.routers > 1:
+            yield "store.url: several routers need a store they share: name a redis:// URL"
+        return
+    try:
+        RedisStore(settings.store.url, settings.model.name)
+    except StoreUrlError as error:
+        yield f"store.url: {error}"
+
+
+def _cores(settings: DeploymentSettings) -> Iterator[str]:
+    try:
+        assign_cores([p for p in settings.profiles if p.device != "cuda"], available_cores())
+    except ValueError as error:
+        yield str(error)
+
+
+def _memory(settings: DeploymentSettings) -> Iterator[str]:
+    """Engines on the CPU share the machine's memory; those on GPUs are the planner's business."""
+    if settings.fake_engines is not None:
+        return
+    weights = _weights_gib(settings.model.path)
+    needed = sum(
+        profile.replicas * (_PROCESSES_GIB + weights + profile.kv_cache_gib)
+        for profile in settings.profiles
+        if profile.device != "cuda"
+    )
+    available = psutil.virtual_memory().available / _GIB
+    if needed > available:
+        yield (
+            f"memory: the engines need about {needed:.1f} GiB, {available:.1f} GiB is available: "
+            "serve fewer profiles, or lower their kv_cache_gib"
+        )
+
+
+def _weights_gib(path: str) -> float:
+    if path == EMBEDDED:
+        return _EMBEDDED_WEIGHTS_GIB
+    return sum(file.stat().st_size for file in Path(path).glob("*.safetensors")) / _GIB
