@@ -37,7 +37,7 @@ class ReplicaSpec(NamedTuple):
 class EngineReplica:
     """Hosts one engine. Serve creates it in a process of its own."""
 
-    async def __init__(self, spec: ReplicaSpec) -> None:
+    async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc] - Serve awaits it
         self._spec = spec
         self._started_at = time.time()
         progress = Progress.from_environment(spec.profile.name)
@@ -49,7 +49,7 @@ class EngineReplica:
         self._ready_at = time.time()
         progress.ready()
 
-    async def serve(self, call: Call) -> AsyncGenerator[Frame]:
+    async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call with frames; see `replicas.frames.Engine`."""
         async with aclosing(self._engine.serve(call)) as frames:
             async for frame in frames:
@@ -102,7 +102,9 @@ def model_folder(model: ModelSpec, progress: Progress) -> Path:
         return Path(model.path)
     from replicas import model_store  # noqa: PLC0415 - replicas of other models never need it
 
-    return model_store.prepare(model_store.default_cache_dir(), progress=lambda stage, _: progress.stage(stage))
+    return model_store.prepare(
+        model_store.default_cache_dir(), progress=lambda stage, _: progress.stage(stage)
+    )
 
 
 def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
@@ -126,7 +128,6 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
         actor_options["num_gpus"] = profile.gpus
     actor_options["runtime_env"] = {"env_vars": environment}
     return serve.deployment(
-        EngineReplica,
         name=profile.name,
         num_replicas=profile.replicas,
         # Beyond what is decoded at once some more may wait inside the engine, which schedules best; the rest
@@ -138,4 +139,4 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
         health_check_period_s=5,
         health_check_timeout_s=30,
         ray_actor_options=actor_options,
-    ).bind(spec)
+    )(EngineReplica).bind(spec)

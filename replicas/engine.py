@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import ContextVar, copy_context
 from http import HTTPStatus
@@ -104,10 +104,12 @@ class VllmEngine:
         except BaseException:
             llm.shutdown()
             raise
-        app.state.server = SimpleNamespace(should_exit=False)  # vLLM's error handler would stop its web server
+        app.state.server = SimpleNamespace(
+            should_exit=False
+        )  # vLLM's error handler would stop its web server
         return cls(llm, app, profile)
 
-    async def serve(self, call: Call) -> AsyncIterator[Frame]:
+    async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call; see `Engine.serve`."""
         await self.check_health()
         observation = Observation(k=call.k, speculative=self._profile.speculative)

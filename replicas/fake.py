@@ -10,7 +10,8 @@ import asyncio
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from random import Random
 from typing import Any
 
@@ -44,29 +45,43 @@ class FakeEngine:
         self._running = 0
         self._dead = False
 
-    async def serve(self, call: Call) -> AsyncIterator[Frame]:
+    async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call; see `Engine.serve`."""
         await self.check_health()
         if call.path == "/v1/models":
             listed = {"object": "list", "data": [{"id": self._model.name, "object": "model"}]}
-            yield Frame(json.dumps(listed).encode(), status=200, content_type="application/json", ending=_NOTHING)
+            yield self._whole(200, listed)
             return
-        status, body = _validated(call, self._model)
-        if status != 200:  # noqa: PLR2004
-            yield Frame(json.dumps(body).encode(), status=status, content_type="application/json", ending=_NOTHING)
+        try:
+            body = _validated(call, self._model)
+        except _RefusedError as refused:
+            yield self._whole(refused.status, {"error": refused.error})
             return
         self._running += 1
         try:
-            async for frame in self._answer(call, body):
-                yield frame
+            async with aclosing(self._answer(call, body)) as frames:
+                async for frame in frames:
+                    yield frame
         finally:
             self._running -= 1
 
-    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncIterator[Frame]:
+    def _whole(self, status: int, body: Mapping[str, Any]) -> Frame:
+        return Frame(
+            json.dumps(body).encode(),
+            status=status,
+            content_type="application/json",
+            ending=_NOTHING,
+            load=self.load(),
+        )
+
+    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
         rng = Random(zlib.crc32(call.body))  # noqa: S311
-        wanted = int(body.get("max_tokens") or 32)
+        wanted = _wanted_tokens(body)
+        k = min(call.k, self._profile.k)
         metadata = body.get("metadata")
-        alpha = float((metadata if isinstance(metadata, dict) else {}).get("fake_alpha", self._settings.alpha))
+        alpha = float(
+            (metadata if isinstance(metadata, dict) else {}).get("fake_alpha", self._settings.alpha)
+        )
         form = _Form(call, body, self._model.name)
         started = time.monotonic()
         await asyncio.sleep(self._settings.prefill_ms / 1000)
@@ -79,12 +94,12 @@ class FakeEngine:
             yield form.first_frame(ids[:1])
         while sent < wanted:
             await self.check_health()
-            proposed = call.k if rng.random() < self._settings.coverage else 0
+            proposed = k if rng.random() < self._settings.coverage else 0
             run = 0
             while run < proposed and rng.random() < alpha:
                 run += 1
-            cost = 1.0 + (self._profile.step_cost.verify if proposed else 0.0)
-            await asyncio.sleep(self._settings.step_ms * cost / 1000)
+            step_time = self._profile.step_cost.plain_steps(drafted=proposed, asked=k)
+            await asyncio.sleep(self._settings.step_ms * step_time / 1000)
             kept = min(run + 1, wanted - sent)
             if run > kept - 1:
                 proposed = run = kept - 1
@@ -124,17 +139,40 @@ class FakeEngine:
 _NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)
 
 
-def _validated(call: Call, model: ModelSpec) -> tuple[int, dict[str, Any]]:
-    body = json.loads(call.body)
+_DEFAULT_TOKENS = 32
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an error object."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = {"message": message, "type": kind, "param": None, "code": status}
+
+
+def _validated(call: Call, model: ModelSpec) -> dict[str, Any]:
+    try:
+        body = json.loads(call.body)
+    except (ValueError, RecursionError) as error:
+        raise _RefusedError(400, "Bad Request", f"JSON decode error: {error}") from error
+    if not isinstance(body, dict):
+        raise _RefusedError(400, "Bad Request", "Input should be a valid dictionary")
     if body.get("model") not in {None, model.name}:
-        return 404, _error(f"The model `{body['model']}` does not exist.", "NotFoundError", 404)
+        raise _RefusedError(404, "NotFoundError", f"The model `{body['model']}` does not exist.")
     if "messages" not in body and "prompt" not in body:
-        return 400, _error("messages: Field required", "Bad Request", 400)
-    return 200, body
+        raise _RefusedError(400, "Bad Request", "messages: Field required")
+    wanted = _wanted_tokens(body)
+    if not isinstance(wanted, int) or wanted < 1:
+        raise _RefusedError(400, "BadRequestError", f"max_tokens must be at least 1, got {wanted!r}")
+    return body
 
 
-def _error(message: str, kind: str, code: int) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+def _wanted_tokens(body: Mapping[str, Any]) -> int:
+    for name in ("max_completion_tokens", "max_tokens"):
+        if (wanted := body.get(name)) is not None:
+            return wanted  # type: ignore[no-any-return] # _validated has seen to it
+    return _DEFAULT_TOKENS
 
 
 class _Form:
@@ -163,7 +201,9 @@ class _Form:
     def first_frame(self, ids: list[int]) -> Frame:
         role = {"delta": {"role": "assistant", "content": ""}}
         opening = (
-            _sse({**self._head, "choices": [{"index": 0, **role, "finish_reason": None}]}) if self._chat else b""
+            _sse({**self._head, "choices": [{"index": 0, **role, "finish_reason": None}]})
+            if self._chat
+            else b""
         )
         return Frame(
             opening + self.event(ids), token_ids=tuple(ids), status=200, content_type="text/event-stream"

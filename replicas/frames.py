@@ -6,7 +6,7 @@ to know stands beside the client's bytes, so that it never has to read them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple, Protocol
 
 
@@ -75,10 +75,10 @@ class ReplicaError(Exception):
 class Engine(Protocol):
     """What a deployment hosts: a real vLLM engine, or the fake one."""
 
-    def serve(self, call: Call) -> AsyncIterator[Frame]:
+    def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer `call`. The first frame has the status, the last one the ending.
 
-        Closing the iterator aborts the request. Raises ReplicaError when the engine is gone.
+        Closing the generator aborts the request. Raises ReplicaError when the engine is gone.
         """
         ...
 

@@ -54,6 +54,11 @@ class StepCost(BaseModel):
     per_token: float = Field(0.01, ge=0)
     per_draft_token: float = Field(0.0, ge=0)
 
+    def plain_steps(self, *, drafted: int, asked: int) -> float:
+        """What a step costs that verifies `drafted` tokens of a drafter that was asked for `asked`."""
+        verification = self.verify + self.per_token * drafted if drafted else 0.0
+        return 1.0 + verification + self.per_draft_token * asked
+
 
 class Profile(BaseModel):
     """A named engine configuration. The replicas that run it are a pool."""

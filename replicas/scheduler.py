@@ -109,7 +109,10 @@ class _PerRequestK:
         return self.vllm_config.speculative_config.method in {"suffix", "medusa"}
 
     def _update_request_with_output(
-        self, request: Request, new_token_ids: list[int], is_stale: bool = False  # noqa: FBT001
+        self,
+        request: Request,
+        new_token_ids: list[int],
+        is_stale: bool = False,  # noqa: FBT001
     ) -> tuple[list[int], bool]:
         decode = request.num_output_tokens > 0
         kept, stopped = super()._update_request_with_output(request, new_token_ids, is_stale)

@@ -7,6 +7,7 @@ import json
 from replicas.asgi import Part
 
 _DONE = b"data: [DONE]"
+_SEPARATOR = b"\n\n"
 
 
 def with_usage_chunk(body: bytes) -> bytes:
@@ -31,7 +32,8 @@ def with_usage_chunk(body: bytes) -> bytes:
 class Splicer:
     """Finds the closing brace of the JSON body, or of a stream's last event before `[DONE]`.
 
-    One event is held back, since only the next one tells whether it was the last.
+    One event is held back, since only the next one tells whether it was the last. Events end with an empty line,
+    which JSON inside them cannot hold; so text that looks like an event inside one is not taken for one.
     """
 
     def __init__(self) -> None:
@@ -39,23 +41,30 @@ class Splicer:
 
     def feed(self, part: Part, content_type: str) -> tuple[bytes, int | None]:
         """What may go out now, and the offset in it where members can be inserted, if this is the place."""
-        if not content_type.startswith("text/event-stream"):
-            self._held += part.data
-            if not part.last:
-                return b"", None
-            return self._held, _closing_brace(self._held, len(self._held))
         data = self._held + part.data
-        if (done := data.find(_DONE)) >= 0:
-            self._held = b""
+        self._held = b""
+        if not content_type.startswith("text/event-stream"):
+            if part.last:
+                return data, _closing_brace(data, len(data))
+            self._held = data
+            return b"", None
+        if data.startswith(_DONE):
+            return data, None
+        if (done := data.find(_SEPARATOR + _DONE)) >= 0:
             return data, _closing_brace(data, done)
         if part.last:
-            self._held = b""
             return data, None
-        start = data.rfind(b"data: ")
-        self._held = data[start:] if start >= 0 else data
-        return data[: len(data) - len(self._held)], None
+        # The last complete event may be the one, with whatever there is of the next.
+        end = data.rfind(_SEPARATOR)
+        before = data.rfind(_SEPARATOR, 0, end) if end >= 0 else -1
+        start = before + len(_SEPARATOR) if before >= 0 else 0
+        self._held = data[start:]
+        return data[:start], None
 
 
 def _closing_brace(data: bytes, end: int) -> int | None:
-    position = data.rstrip().rfind(b"}") if end == len(data) else data.rfind(b"}", 0, end)
-    return position if position > 0 and data[:position].rstrip()[-1:] not in (b"{", b"") else None
+    """Where the JSON object that ends at `end` closes; None when nothing, or nothing but `{`, is before that."""
+    position = len(data[:end].rstrip()) - 1
+    if position < 0 or data[position : position + 1] != b"}" or data[:position].rstrip()[-1:] in {b"{", b""}:
+        return None
+    return position

@@ -104,7 +104,9 @@ class Admin:
             merged = CellRecord(
                 counters=pooled([record.decayed_to(now_s, half_life_s) for record in records]),
                 lifetime=lifetime,
-                updated_at_s=max((record.updated_at_s for record in records), default=EMPTY_RECORD.updated_at_s),
+                updated_at_s=max(
+                    (record.updated_at_s for record in records), default=EMPTY_RECORD.updated_at_s
+                ),
             )
             result.append(((profile, task, None, tenant), merged))
         return result

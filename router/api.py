@@ -6,7 +6,6 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request

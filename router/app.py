@@ -40,14 +40,13 @@ def application(settings: DeploymentSettings) -> Any:
         for profile in settings.profiles
     }
     return serve.deployment(
-        RouterIngress,
         name=ROUTER,
         num_replicas=settings.routers,
         max_ongoing_requests=_MAX_ONGOING,
         graceful_shutdown_timeout_s=_DRAIN_S,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0},
-    ).bind(settings, engines)
+    )(RouterIngress).bind(settings, engines)
 
 
 def _on_cpu(profile: Profile) -> bool:

@@ -33,17 +33,21 @@ def main() -> None:
 @app.command()
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="A Ray Serve config file with one application; default: the embedded set-up.")
+        Path | None,
+        typer.Option(help="A Ray Serve config file with one application; default: the embedded set-up."),
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="A policy file, reloaded when it changes.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on [default: 8000].")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Check everything that can be checked, start nothing.")] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on [default: 8000].")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check everything that can be checked, start nothing.")
+    ] = False,
 ) -> None:
     """Serve an OpenAI-compatible endpoint until Ctrl-C.
 
     Examples:
-
       specroute serve
 
       specroute serve --policy my-policy.yaml --port 9000
@@ -67,7 +71,10 @@ def models_prepare(
 
     def show(stage: str, fraction: float) -> None:
         if not as_json:
-            typer.echo(f"\r{stage}: {fraction:4.0%}" if sys.stderr.isatty() else f"{stage}: {fraction:4.0%}", err=True)
+            typer.echo(
+                f"\r{stage}: {fraction:4.0%}" if sys.stderr.isatty() else f"{stage}: {fraction:4.0%}",
+                err=True,
+            )
 
     try:
         folder = model_store.prepare(model_store.default_cache_dir(), progress=show, deep=True)
@@ -79,11 +86,13 @@ def models_prepare(
 
 @app.command()
 def classify(
-    file: Annotated[Path | None, typer.Argument(help="JSON Lines with `messages`; default: standard input.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON Lines with `messages`; default: standard input.")
+    ] = None,
 ) -> None:
     """Print the task of each request: JSON Lines with `messages` in, `{"task", "confidence"}` out.
 
-    Example: echo '{"messages": [{"role": "user", "content": "Translate to French: hello"}]}' | specroute classify
+    Example: specroute classify requests.jsonl
     """
     from router.tasks import RuleClassifier  # noqa: PLC0415 - keeps --help quick
     from router.tasks_cli import LineError, classify_lines  # noqa: PLC0415

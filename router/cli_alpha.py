@@ -31,16 +31,23 @@ def alpha(
     """
     answer = _get(f"{url.rstrip('/')}/admin/v1/alpha")
     entries = [
-        entry
-        for entry in answer["entries"]
-        if entry["tenant"] == tenant and task in {None, entry["task"]}
+        entry for entry in answer["entries"] if entry["tenant"] == tenant and task in {None, entry["task"]}
     ]
     if as_json:
         typer.echo(json.dumps({**answer, "entries": entries}))
         return
     table = Table(
-        "task", "profile", "temperature", "α", "90 % interval", "coverage", "length", "steps", "requests",
-        box=None, pad_edge=False,
+        "task",
+        "profile",
+        "temperature",
+        "alpha",
+        "90 % interval",
+        "coverage",
+        "length",
+        "steps",
+        "requests",
+        box=None,
+        pad_edge=False,
     )
     for entry in entries:
         table.add_row(*_cells(entry))

@@ -22,7 +22,14 @@ def headers(decision: Decision, *, task: str, policy: str) -> dict[str, str]:
 
 
 def details(
-    decision: Decision, ending: Ending, *, task: str, confidence: float, tenant: str, policy: str, failovers: int
+    decision: Decision,
+    ending: Ending,
+    *,
+    task: str,
+    confidence: float,
+    tenant: str,
+    policy: str,
+    failovers: int,
 ) -> dict[str, Any]:
     """What happened to one request, in full. Step counts are null where they are not complete."""
     steps = len(ending.per_step_accepted) if ending.counted else None

@@ -22,7 +22,12 @@ class ApiError(Exception):
     kind: ClassVar[str] = "InternalServerError"
 
     def __init__(
-        self, message: str, *, param: str | None = None, status: int | None = None, retry_after_s: int | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        status: int | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
         self.param = param

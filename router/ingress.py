@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from router.admin import Admin
 from router.api import Api
+from router.deciding import Decider
 from router.learning import Learning
 from router.logs import configure_logging
 from router.models import ModelList
@@ -61,6 +62,7 @@ class Router:
                 pools=self._pools,
                 classifier=RuleClassifier(),
                 learning=learning,
+                decider=Decider(pools=self._pools, learning=learning, clock=clock),
                 hooks=(admin.on_outcome, metrics.on_outcome),
                 clock=clock,
             ),
@@ -129,7 +131,9 @@ def data_dir() -> Path:
 class RouterIngress:
     """The router as a Ray Serve deployment. `engines` are the handles of the pools, by profile."""
 
-    async def __init__(self, settings: DeploymentSettings, engines: Mapping[str, Any]) -> None:
+    async def __init__(  # type: ignore[misc] - Serve awaits it
+        self, settings: DeploymentSettings, engines: Mapping[str, Any]
+    ) -> None:
         configure_logging("router")
         self._router = Router(settings, {name: ServePool(handle) for name, handle in engines.items()})
         await self._router.start()

@@ -44,8 +44,16 @@ class Learning:
         """Requests whose step counts could not be true; they count nowhere."""
 
     def record(
-        self, *, profile: str, task: str, temperature: TemperatureBucket, tenant: str, k: int, ending: Ending,
-        half_life_s: float, now_s: float,
+        self,
+        *,
+        profile: str,
+        task: str,
+        temperature: TemperatureBucket,
+        tenant: str,
+        k: int,
+        ending: Ending,
+        half_life_s: float,
+        now_s: float,
     ) -> None:
         """Count one completed request in its task's cell and its tenant's. Never raises, never waits."""
         if not ending.counted:
@@ -61,7 +69,13 @@ class Learning:
         self._buffer.record({key: delta, key._replace(tenant=tenant): delta}, now_s)
 
     def estimate(
-        self, *, profile: str, task: str, temperature: TemperatureBucket, tenant: str, policy: EffectivePolicy,
+        self,
+        *,
+        profile: str,
+        task: str,
+        temperature: TemperatureBucket,
+        tenant: str,
+        policy: EffectivePolicy,
         now_s: float,
     ) -> Estimate:
         """What is believed about drafts of `profile` for such a request."""

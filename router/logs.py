@@ -1,4 +1,4 @@
-"""Logging of the service's own packages: readable lines, to a file where somebody collects them, else to stderr."""
+"""Logging of our own packages: readable lines, to a file where somebody collects them, else to stderr."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from replicas.frames import Ending
 from router.requests import RoutedRequest
 
 Result = Literal["completed", "refused", "cancelled", "failed"]
-"""Answered to the end; answered with an error of the request's own; given up by the client; given up by us."""
+"""Answered to the end; answered with the request's own error; given up by the client; given up by us."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,7 +23,10 @@ class PoolClient(Protocol):
     """One way to reach a pool's replicas."""
 
     def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
-        """Frames of one call; closing the generator cancels it. Raises ReplicaError when no replica answers."""
+        """Frames of one call; closing the generator cancels it.
+
+        Raises ReplicaError when no replica answers.
+        """
         ...
 
     async def status(self) -> dict[str, Any]:
@@ -63,7 +66,7 @@ class Pools:
         self._states = {profile.name: PoolState(profile, client) for profile, client in clients}
         self._poll_timeout_s = poll_timeout_s
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[PoolState]:
         return iter(self._states.values())
 
     def snapshot(self) -> tuple[decide.Pool, ...]:

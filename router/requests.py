@@ -52,6 +52,7 @@ class RoutedRequest:
 
     @property
     def stream(self) -> bool:
+        """Whether the answer is wanted as it comes."""
         return self.fields.get("stream") is True
 
 
@@ -100,9 +101,14 @@ def _request_id(given: str | None) -> str:
 def _tenant(given: str | None) -> str:
     if not given:
         return ANONYMOUS
-    if len(given) > _MAX_NAME or not given.isascii() or not given.replace("-", "").replace("_", "").replace(".", "").isalnum():
+    if (
+        len(given) > _MAX_NAME
+        or not given.isascii()
+        or not given.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    ):
         raise BadRequestError(
-            f"header X-Specroute-Tenant: use 1 to {_MAX_NAME} of A-Z a-z 0-9 . _ -", param="X-Specroute-Tenant"
+            f"header X-Specroute-Tenant: use 1 to {_MAX_NAME} of A-Z a-z 0-9 . _ -",
+            param="X-Specroute-Tenant",
         )
     return given
 
@@ -115,7 +121,9 @@ def _task(header: str | None, metadata: object) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or given.strip().lower() not in TASKS:
-        raise BadRequestError(f"{where}: unknown task {given!r}; known: {', '.join(TASKS)}", param=where.split()[-1])
+        raise BadRequestError(
+            f"{where}: unknown task {given!r}; known: {', '.join(TASKS)}", param=where.split()[-1]
+        )
     return given.strip().lower()
 
 
@@ -128,7 +136,8 @@ def _route(given: str | None) -> Route | None:
         case "vanilla":
             return "vanilla"
     raise BadRequestError(
-        f"header X-Specroute-Route: {given!r} is none of auto, speculative, vanilla", param="X-Specroute-Route"
+        f"header X-Specroute-Route: {given!r} is none of auto, speculative, vanilla",
+        param="X-Specroute-Route",
     )
 
 
@@ -136,7 +145,9 @@ def _k(given: str | None) -> int | None:
     if given is None:
         return None
     if not given.strip().isdecimal() or not given.isascii() or int(given) > MAX_K:
-        raise BadRequestError(f"header X-Specroute-K: {given!r} is no whole number from 0 to {MAX_K}", param="X-Specroute-K")
+        raise BadRequestError(
+            f"header X-Specroute-K: {given!r} is no whole number from 0 to {MAX_K}", param="X-Specroute-K"
+        )
     return int(given)
 
 

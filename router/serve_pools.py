@@ -17,8 +17,9 @@ class ServePool:
     """Implements `router.pools.PoolClient` for one deployment."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._stream = handle.options(method_name="serve", stream=True)
-        self._status = handle.options(method_name="status")
+        # Serve types a response by what it might be; `stream` decides which of the two it is.
+        self._stream: Any = handle.options(method_name="serve", stream=True)
+        self._status: Any = handle.options(method_name="status")
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Frames of one call; closing the generator cancels it on the replica.

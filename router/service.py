@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from random import Random
 
-from policies.decide import Context, Decision, NoPoolError, Reason, Route, decide
+from policies.decide import Decision, Reason
 from policies.resolve import EffectivePolicy
 from replicas.frames import Call, Ending, Frame, ReplicaError
+from router.deciding import Decider
 from router.details import details, headers, spliced
 from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
 from router.learning import Learning
@@ -29,9 +28,7 @@ from router.tasks import TaskClassifier, request_text
 
 _log = logging.getLogger(__name__)
 
-_MAX_REMEMBERED = 20_000
 _RETRY_AFTER_S = 1
-_READY_RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +69,19 @@ class RoutingService:
         pools: Pools,
         classifier: TaskClassifier,
         learning: Learning,
+        decider: Decider,
         hooks: Iterable[OutcomeHook] = (),
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
-        rng: Random | None = None,
     ) -> None:
         self._policies = policies
         self._pools = pools
         self._classifier = classifier
         self._learning = learning
+        self._decider = decider
         self._hooks = tuple(hooks)
         self._clock = clock
         self._timer = timer
-        self._rng = rng or Random()
-        self._settled: OrderedDict[tuple[str, str], Route] = OrderedDict()
         self._in_flight: dict[str, int] = {}
 
     async def respond(self, request: RoutedRequest) -> Response:
@@ -118,7 +114,7 @@ class RoutingService:
             found = self._classifier.classify(request_text(request.fields))
             task, confidence = found.task, found.confidence
         policy = self._policies.resolve(tenant=request.tenant, task=task)
-        decision = self._decide(request, task, policy)
+        decision = self._decider.decide(request, task, policy)
         return _Dispatch(
             request=request,
             task=task,
@@ -130,49 +126,14 @@ class RoutingService:
             started_s=started,
         )
 
-    def _decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Decision:
-        pools = self._pools.snapshot()
-        now_s = self._clock()
-        estimates = {
-            pool.profile: self._learning.estimate(
-                profile=pool.profile, task=task, temperature=request.temperature, tenant=request.tenant,
-                policy=policy, now_s=now_s,
-            )
-            for pool in pools
-            if pool.max_k > 0
-        }
-        memory = (request.tenant, task)
-        context = Context(
-            policy=policy,
-            pools=pools,
-            estimates=estimates,
-            draws=(self._rng.random(), self._rng.random(), self._rng.random()),
-            last=self._settled.get(memory),
-            wanted_route=request.hints.route,
-            wanted_k=request.hints.k,
-            unsupported=request.unsupported,
-        )
-        try:
-            decision = decide(context)
-        except NoPoolError:
-            raise UnavailableError(
-                "no engine is ready; see /readyz", retry_after_s=_READY_RETRY_AFTER_S
-            ) from None
-        if decision.settled is not None:
-            self._settled[memory] = decision.settled
-            self._settled.move_to_end(memory)
-            if len(self._settled) > _MAX_REMEMBERED:
-                self._settled.popitem(last=False)
-        return decision
-
     def _take_slot(self, dispatch: _Dispatch) -> None:
         tenant, limit = dispatch.request.tenant, dispatch.policy.limits.max_concurrency
         running = self._in_flight.get(tenant, 0)
         if running >= limit:
             self._finish(dispatch, "refused", status=TooManyRequestsError.status, error="max_concurrency")
             raise TooManyRequestsError(
-                f"{running} requests of tenant {tenant!r} are in flight, the policy's limits.max_concurrency is "
-                f"{limit}: retry later",
+                f"tenant {tenant!r} has {running} requests in flight, limits.max_concurrency is {limit}: "
+                "retry later",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._in_flight[tenant] = running + 1
@@ -234,7 +195,7 @@ class RoutingService:
         if frame.ending is not None:
             dispatch.ending = frame.ending
 
-    async def _with_failover(self, dispatch: _Dispatch) -> AsyncIterator[Frame]:
+    async def _with_failover(self, dispatch: _Dispatch) -> AsyncGenerator[Frame, None]:
         """Frames of the chosen pool; of another one if that fails before its first frame."""
         for attempt in (0, 1):
             begun = False
@@ -250,16 +211,17 @@ class RoutingService:
                     async for frame in frames:
                         begun = True
                         yield frame
-                return
             except ReplicaError:
                 if begun or attempt:
                     raise
                 dispatch.failovers += 1
                 dispatch.decision = self._elsewhere(dispatch)
+            else:
+                return
 
     def _elsewhere(self, dispatch: _Dispatch) -> Decision:
         """The failed pool counts as away now, so deciding again leads to another one."""
-        again = self._decide(dispatch.request, dispatch.task, dispatch.policy)
+        again = self._decider.decide(dispatch.request, dispatch.task, dispatch.policy)
         return replace(again, reason=Reason.FAILOVER)
 
     async def _body(
@@ -283,8 +245,13 @@ class RoutingService:
         return spliced(
             frame,
             details(
-                dispatch.decision, frame.ending, task=dispatch.task, confidence=dispatch.confidence,
-                tenant=dispatch.request.tenant, policy=dispatch.policy_label, failovers=dispatch.failovers,
+                dispatch.decision,
+                frame.ending,
+                task=dispatch.task,
+                confidence=dispatch.confidence,
+                tenant=dispatch.request.tenant,
+                policy=dispatch.policy_label,
+                failovers=dispatch.failovers,
             ),
         )
 
@@ -292,9 +259,14 @@ class RoutingService:
         now_s = self._clock()
         if result == "completed" and dispatch.ending is not None:
             self._learning.record(
-                profile=dispatch.decision.profile, task=dispatch.task, temperature=dispatch.request.temperature,
-                tenant=dispatch.request.tenant, k=dispatch.decision.k, ending=dispatch.ending,
-                half_life_s=dispatch.policy.acceptance.half_life, now_s=now_s,
+                profile=dispatch.decision.profile,
+                task=dispatch.task,
+                temperature=dispatch.request.temperature,
+                tenant=dispatch.request.tenant,
+                k=dispatch.decision.k,
+                ending=dispatch.ending,
+                half_life_s=dispatch.policy.acceptance.half_life,
+                now_s=now_s,
             )
         outcome = Outcome(
             request=dispatch.request,
@@ -315,7 +287,7 @@ class RoutingService:
         for hook in self._hooks:
             try:
                 hook(outcome)
-            except Exception:
+            except Exception:  # noqa: BLE001 - one hook's failure must not cost the request or the other hooks
                 _log.exception("an outcome hook failed")
 
 

@@ -34,14 +34,18 @@ class StoreSettings(_Settings):
 class TenancySettings(_Settings):
     """How a request's tenant is known."""
 
-    trusted_header: bool = Field(False, description="Believe X-Specroute-Tenant; only behind a gateway that sets it.")
+    trusted_header: bool = Field(
+        False, description="Believe X-Specroute-Tenant; only behind a gateway that sets it."
+    )
     max_tenants: int = Field(1000, ge=1, description="Tenants with statistics of their own.")
 
 
 class PolicySettings(_Settings):
     """Where the policy is read from."""
 
-    path: str | None = Field(None, description="A policy file, watched for changes; None is the default preset.")
+    path: str | None = Field(
+        None, description="A policy file, watched for changes; None is the default preset."
+    )
     poll_interval_s: float = Field(1.0, gt=0)
 
 

@@ -247,7 +247,7 @@ class RedisStore:
             await self._command("SCRIPT LOAD", script.source)
             return list(await self._command("EVALSHA", *call))
 
-    async def _command(self, *words: str | int) -> Any:  # noqa: ANN401 - whatever Redis answers
+    async def _command(self, *words: str | int) -> Any:
         return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
 
     async def _guarded(self, call: Callable[[], Awaitable[T]], keys: Sequence[CellKey] = ()) -> T:

@@ -24,23 +24,36 @@ class Metrics:
     def __init__(self, snapshot: Snapshot, policies: PolicySource, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "specroute_requests", "Requests by how they were routed.", ("route", "profile", "task", "reason"),
+            "specroute_requests",
+            "Requests by how they were routed.",
+            ("route", "profile", "task", "reason"),
             registry=self.registry,
         )
         self._k = Histogram(
-            "specroute_k", "Draft tokens per step that requests were given.", buckets=(0, 1, 2, 3, 4, 5, 6, 8, 12, 16),
+            "specroute_k",
+            "Draft tokens per step that requests were given.",
+            buckets=(0, 1, 2, 3, 4, 5, 6, 8, 12, 16),
             registry=self.registry,
         )
         self._decision = Histogram(
-            "specroute_decision_seconds", "Time to classify and decide.", buckets=_SMALL_S, registry=self.registry
+            "specroute_decision_seconds",
+            "Time to classify and decide.",
+            buckets=_SMALL_S,
+            registry=self.registry,
         )
         self._ttft = Histogram(
-            "specroute_ttft_seconds", "Time to first token, at the router.", ("route",), buckets=_LATENCIES_S,
+            "specroute_ttft_seconds",
+            "Time to first token, at the router.",
+            ("route",),
+            buckets=_LATENCIES_S,
             registry=self.registry,
         )
         self._tpot = Histogram(
-            "specroute_tpot_seconds", "Time per output token after the first, at the engine.", ("route",),
-            buckets=_SMALL_S + (0.1, 0.2, 0.5, 1.0), registry=self.registry,
+            "specroute_tpot_seconds",
+            "Time per output token after the first, at the engine.",
+            ("route",),
+            buckets=(*_SMALL_S, 0.1, 0.2, 0.5, 1.0),
+            registry=self.registry,
         )
         self._failovers = Counter(
             "specroute_failovers", "Requests moved to another pool.", ("stage",), registry=self.registry
@@ -87,11 +100,14 @@ class _StateCollector(Collector):
         policy.add_metric([state.name, state.revision, "true" if state.rejected else "false"], 1.0)
         yield policy
         rate = GaugeMetricFamily(
-            "specroute_acceptance_rate", "Accepted over proposed draft tokens, recent ones weighing more.",
+            "specroute_acceptance_rate",
+            "Accepted over proposed draft tokens, recent ones weighing more.",
             labels=("profile", "task"),
         )
         length = GaugeMetricFamily(
-            "specroute_acceptance_length", "Tokens per step of speculative requests.", labels=("profile", "task")
+            "specroute_acceptance_length",
+            "Tokens per step of speculative requests.",
+            labels=("profile", "task"),
         )
         for (profile, task), counts in _by_task(self._snapshot).items():
             if (value := draft_acceptance_rate(counts)) is not None:

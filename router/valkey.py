@@ -104,7 +104,7 @@ class EmbeddedValkey:
             self._runtime_dir = _short_runtime_dir()
             self._runtime_note.write_text(str(self._runtime_dir), "utf-8")
             with self.log_path.open("wb") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - our own launcher and the bundled binary
+                self._process = subprocess.Popen(
                     [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), binary, *self._options()],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

