@@ -1,34 +1,35 @@
 """What counters say about acceptance: a posterior with its uncertainty.
 
 Per position i the chance that a step which got that far gains an i-th token is p_i = c_i * alpha_i, draft coverage
-times conditional acceptance. Each is Beta distributed around its parent's mean:
+times conditional acceptance. Both are Beta distributed around their parent's mean mu with m = prior_strength:
 
-    Beta(m * mu_i + hits_i, m * (1 - mu_i) + misses_i),  m = the policy's prior_strength
+    alpha_i ~ Beta(m * mu + accepted_i, m * (1 - mu) + proposed_i - accepted_i)
+    c_i     ~ Beta(m * mu + proposed_i, m * (1 - mu) + reached_i - proposed_i)
 
 on counts divided by the design effect, because the steps of one request resemble one another. Parents are the
 task's prior, then the task over all temperatures, then the task at this temperature, then the tenant's own: small
-tenants borrow from their task, and quiet ones drift back toward it as their counts decay.
+tenants borrow from their task, and quiet ones drift back toward it, and widen, as their counts decay.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from policies.evidence import positions
-from policies.speedup import acceptance_length, effective_acceptance
+from policies.evidence import clusters, is_sound, positions
+from policies.speedup import acceptance_length, effective_acceptance, expected_drafted
 
-NORMAL_90 = 1.6448536269514722
+NORMAL_90: Final = 1.6448536269514722
 """The standard normal's 95 % point: mean +- this many deviations is a 90 % interval."""
 
-PRIOR_DESIGN_EFFECT = 3.0
-PRIOR_DESIGN_REQUESTS = 10.0
+PRIOR_DESIGN_EFFECT: Final = 3.0
+PRIOR_DESIGN_REQUESTS: Final = 10.0
 
 
 class Prior(NamedTuple):
-    """What is assumed before evidence, alike at every position; the last positions stand for all after them."""
+    """What is assumed before evidence, by position; the last value stands for all positions after it."""
 
     acceptance: tuple[float, ...]
     coverage: tuple[float, ...]
@@ -41,6 +42,7 @@ class Estimate:
     `acceptance` and `coverage` are the posterior means of alpha_i and c_i by position; `spread` the standard
     deviations of p_i = c_i * alpha_i. `alpha` is the effective acceptance at `reference_k` with its 90 % `interval`.
     `own_steps` counts the (decayed) steps of the most specific cell, `evidence_steps` those of its task.
+    `draft_acceptance_rate` is what was counted, at whatever k it was; None where nothing was proposed.
     """
 
     acceptance: tuple[float, ...]
@@ -63,23 +65,30 @@ class Estimate:
     def length(self, k: int) -> tuple[float, float]:
         """E[L_k] and its standard deviation, in tokens per step.
 
-        The deviation by the delta method: dL/dp_j = (sum over i >= j of the product over l <= i of p_l) / p_j,
-        the positions being independent given the counts.
+        By the delta method, the positions being independent given the counts: with H_j = 1 + p_j+1 * H_j+1 the
+        length is 1 + p_1 * H_1, and dL/dp_j = (product over l < j of p_l) * H_j.
         """
-        mean = acceptance_length(self.acceptance, self.coverage, k)
-        gains, reach = [], 1.0
+        last = len(self.acceptance) - 1
+        chances, reach = [], [1.0]
         for i in range(k):
-            at = min(i, len(self.acceptance) - 1)
-            reach *= self.acceptance[at] * self.coverage[at]
-            gains.append(reach)
-        variance, tail = 0.0, 0.0
+            at = min(i, last)
+            chances.append(self.acceptance[at] * self.coverage[at])
+            reach.append(reach[-1] * chances[-1])
+        variance, ahead = 0.0, 1.0
         for j in reversed(range(k)):
-            at = min(j, len(self.acceptance) - 1)
-            tail += gains[j]
-            p = self.acceptance[at] * self.coverage[at]
-            if p > 0:
-                variance += (tail / p * self.spread[at]) ** 2
-        return mean, math.sqrt(variance)
+            variance += (reach[j] * ahead * self.spread[min(j, last)]) ** 2
+            ahead = 1.0 + chances[j] * ahead
+        return ahead, math.sqrt(variance)
+
+    def expected_draft_acceptance_rate(self) -> float:
+        """The draft acceptance rate the posterior predicts at `reference_k`; 0 where nothing is proposed.
+
+        The counted rate falls as k grows, and k is what the router chooses: a threshold on it would chase its
+        own tail. At one k the two agree once there is evidence.
+        """
+        drafted = expected_drafted(self.coverage, self.reference_k)
+        accepted = acceptance_length(self.acceptance, self.coverage, self.reference_k) - 1.0
+        return min(1.0, accepted / drafted) if drafted > 0 else 0.0
 
 
 def estimate(
@@ -88,54 +97,60 @@ def estimate(
     """The posterior of the last of `levels`, each shrunk toward the one before it, the first toward `prior`.
 
     `levels` are (decayed) counters as `evidence.counters` makes them, from the most general to the most specific;
-    missing ones are empty mappings.
+    missing ones are empty mappings, and unsound ones count as missing.
     """
-    depth = max(reference_k, len(prior.acceptance), *(len(positions(level, "reached")) for level in levels), 1)
-    acceptance = _extended(prior.acceptance, depth)
-    coverage = _extended(prior.coverage, depth)
-    spread = [_beta_deviation(a * c, prior_strength) for a, c in zip(acceptance, coverage, strict=True)]
-    for level in levels:
-        if not level.get("x"):
-            continue
-        deff = design_effect(level)
-        for i in range(depth):
-            reached = level.get(f"reached:{i + 1}", 0.0) / deff
-            if not reached:
-                break
-            proposed = level.get(f"proposed:{i + 1}", 0.0) / deff
-            accepted = level.get(f"accepted:{i + 1}", 0.0) / deff
-            acceptance[i] = (prior_strength * acceptance[i] + accepted) / (prior_strength + proposed)
-            coverage[i] = (prior_strength * coverage[i] + proposed) / (prior_strength + reached)
-            spread[i] = _beta_deviation(acceptance[i] * coverage[i], prior_strength + reached)
+    levels = [level if is_sound(level) else {} for level in levels]
+    seen = [positions(level) for level in levels]
+    depth = max(1, reference_k, len(prior.acceptance), len(prior.coverage), *map(len, seen))
+    acceptance, coverage = _extended(prior.acceptance, depth), _extended(prior.coverage, depth)
+    proposals, reaches = [prior_strength] * depth, [prior_strength] * depth
+    for level, counted in zip(levels, seen, strict=True):
+        weight = 1.0 / design_effect(level) if counted else 0.0
+        proposals, reaches = [prior_strength] * depth, [prior_strength] * depth
+        for i, (reached, proposed, accepted) in enumerate(counted):
+            proposals[i] += weight * proposed
+            reaches[i] += weight * reached
+            acceptance[i] = _mean(prior_strength * acceptance[i] + weight * accepted, proposals[i])
+            coverage[i] = _mean(prior_strength * coverage[i] + weight * proposed, reaches[i])
     task, own = (levels[0], levels[-1]) if levels else ({}, {})
+    rate = draft_acceptance_rate(own)
     return Estimate(
         acceptance=tuple(acceptance),
         coverage=tuple(coverage),
-        spread=tuple(spread),
+        spread=tuple(map(_product_deviation, acceptance, proposals, coverage, reaches)),
         reference_k=reference_k,
-        evidence_steps=_speculative_steps(task),
-        own_steps=_speculative_steps(own),
-        draft_acceptance_rate=draft_acceptance_rate(own) or draft_acceptance_rate(task),
+        evidence_steps=task.get("reached:1", 0.0),
+        own_steps=own.get("reached:1", 0.0),
+        draft_acceptance_rate=draft_acceptance_rate(task) if rate is None else rate,
     )
 
 
 def design_effect(counts: Mapping[str, float]) -> float:
-    """How many correlated positions are worth one independent one, at least 1.
+    """How many steps of correlated requests are worth one independent step, at least 1.
 
-    The variance of the ratio sum(y) / sum(x) with requests as clusters, over the binomial one (Kish, "Survey
-    Sampling", 1965; Cochran's ratio estimator). Few requests are pulled toward a prior guess.
+    The variance of accepted tokens per step with requests as clusters (Cochran, "Sampling Techniques", 1977: the
+    ratio estimator's), over the one independent steps of the same acceptance would have (Kish, "Survey
+    Sampling", 1965). Requests are compared with those of the same k, since k alone moves the ratio:
+
+        D = N / (N - G) * sum over k of sum over requests of (y - x * Y_k / X_k)^2 / sum over k of X_k * Var(a | k)
+
+    for N requests in G groups. Few requests are pulled toward a prior guess.
     """
-    n, x, y = counts.get("n", 0.0), counts.get("x", 0.0), counts.get("y", 0.0)
-    if n <= 0 or x <= 0:
+    chances = [accepted / reached for reached, _, accepted in positions(counts)]
+    squares = independent = requests = freedom = 0.0
+    for group in clusters(counts):
+        if group.requests <= 1 or group.x <= 0:
+            continue
+        rate = group.y / group.x
+        squares += max(0.0, group.yy - 2 * rate * group.xy + rate * rate * group.xx)
+        independent += group.x * _accepted_variance(chances, group.k)
+        requests += group.requests
+        freedom += group.requests - 1
+    if independent <= 0:
         return PRIOR_DESIGN_EFFECT
-    rate = y / x
-    binomial = rate * (1 - rate) / x
-    squares = counts.get("yy", 0.0) - 2 * rate * counts.get("xy", 0.0) + rate * rate * counts.get("xx", 0.0)
-    if n <= 1 or binomial <= 0 or not math.isfinite(squares):
-        return PRIOR_DESIGN_EFFECT
-    clustered = n / (n - 1) * max(0.0, squares) / (x * x)
-    weight = n / (n + PRIOR_DESIGN_REQUESTS)
-    return max(1.0, weight * clustered / binomial + (1 - weight) * PRIOR_DESIGN_EFFECT)
+    clustered = requests * squares / independent
+    effect = (clustered + PRIOR_DESIGN_REQUESTS * PRIOR_DESIGN_EFFECT) / (freedom + PRIOR_DESIGN_REQUESTS)
+    return max(1.0, effect) if math.isfinite(effect) else PRIOR_DESIGN_EFFECT
 
 
 def draft_acceptance_rate(counts: Mapping[str, float]) -> float | None:
@@ -144,23 +159,43 @@ def draft_acceptance_rate(counts: Mapping[str, float]) -> float | None:
     return counts.get("accepted", 0.0) / drafted if drafted > 0 else None
 
 
-def pooled(levels: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The sum of counters, key by key."""
+def pooled(levels: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The sum of counters, key by key; unsound ones are left out, lest one cell poison all."""
     total: dict[str, float] = {}
     for level in levels:
-        for name, value in level.items():
-            total[name] = total.get(name, 0.0) + value
+        if is_sound(level):
+            for name, value in level.items():
+                total[name] = total.get(name, 0.0) + value
     return total
 
 
-def _speculative_steps(counts: Mapping[str, float]) -> float:
-    return counts.get("reached:1", 0.0)
+def _accepted_variance(chances: Sequence[float], k: int) -> float:
+    """Variance of the accepted tokens of one step with cap k, by the chances of each position.
+
+    With R_i the chance to accept at least i tokens: E[a] = sum of R_i, E[a^2] = sum of (2 i - 1) R_i.
+    """
+    mean = second = 0.0
+    reach = 1.0
+    for i, chance in enumerate(chances[:k], start=1):
+        reach *= min(1.0, chance)
+        mean += reach
+        second += (2 * i - 1) * reach
+    return max(0.0, second - mean * mean)
 
 
 def _extended(values: Sequence[float], depth: int) -> list[float]:
     return [values[min(i, len(values) - 1)] for i in range(depth)]
 
 
-def _beta_deviation(mean: float, strength: float) -> float:
-    """Standard deviation of a Beta with this mean and total weight."""
-    return math.sqrt(max(0.0, mean * (1 - mean)) / (strength + 1))
+def _mean(hits: float, tries: float) -> float:
+    """hits / tries, within [0, 1] against rounding."""
+    return min(1.0, hits / tries)
+
+
+def _product_deviation(first: float, first_weight: float, second: float, second_weight: float) -> float:
+    """Standard deviation of the product of two independent Betas, given by their means and total weights."""
+    first_variance = first * (1 - first) / (first_weight + 1)
+    second_variance = second * (1 - second) / (second_weight + 1)
+    return math.sqrt(
+        first_variance * second_variance + first_variance * second**2 + second_variance * first**2
+    )

@@ -7,16 +7,42 @@ Counted per step with cap k, drafted d and accepted a, for each position i from 
     accepted_i  += [a >= i]                    the target agreed
 
 Only our own cap censors a position; a draft that the drafter ended early is missing coverage, which is evidence.
-The last step of a request was clipped to what the request kept, so a clipped step says nothing about the position
-behind the cut: where it ends fully accepted, that position is censored too.
+So does the end of the request: its last step was clipped to what the request kept, and of the position behind the
+last kept token nothing is known if it was accepted. Counting it only when it was rejected would read short answers
+as bad drafts, hence a last step counts its accepted positions and no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-MAX_POSITIONS = 32
+MAX_POSITIONS: Final = 32
+
+_ROUNDING: Final = 1e-6
+"""Relative slack between counters that were added and decayed in different orders."""
+
+
+class Position(NamedTuple):
+    """How often a position was reached, proposed there, and accepted."""
+
+    reached: float
+    proposed: float
+    accepted: float
+
+
+class Cluster(NamedTuple):
+    """Moments over the requests that ran with cap `k`: x is a request's steps, y its accepted tokens."""
+
+    k: int
+    requests: float
+    x: float
+    y: float
+    xx: float
+    xy: float
+    yy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +55,17 @@ class RequestSteps:
 
     @property
     def steps(self) -> int:
+        """Target passes after the one that read the prompt."""
         return len(self.per_step_accepted)
 
     @property
     def drafted(self) -> int:
+        """Draft tokens that were verified."""
         return sum(self.per_step_drafted)
 
     @property
     def accepted(self) -> int:
+        """Draft tokens that were accepted and kept."""
         return sum(self.per_step_accepted)
 
     @property
@@ -59,42 +88,29 @@ class RequestSteps:
 def counters(steps: RequestSteps) -> dict[str, float]:
     """The decaying counters one request adds to its cells.
 
-    Keys: `requests`, `steps`, `tokens`, `drafted`, `accepted`; `steps:<k>` and `tokens:<k>` for its k; per
-    position i `reached:<i>`, `proposed:<i>`, `accepted:<i>`; and for the design effect the request moments
-    `x`, `xx`, `y`, `yy`, `xy` with x = reached positions and y = accepted ones (see `acceptance.design_effect`).
+    Keys: `requests`, `steps`, `tokens`, `drafted`, `accepted`; for its k `steps:<k>` and `tokens:<k>`, and where
+    it decoded speculatively the request moments `requests:<k>`, `xx:<k>`, `xy:<k>`, `yy:<k>` (see `Cluster`) for
+    the design effect; per position i `reached:<i>`, `proposed:<i>`, `accepted:<i>`, left out where zero.
 
-    Raises ValueError when the numbers cannot be true.
+    Raises:
+        ValueError: The numbers cannot be true.
     """
     if (problem := steps.problem()) is not None:
         raise ValueError(problem)
-    reached, proposed, accepted = [0] * steps.k, [0] * steps.k, [0] * steps.k
-    last = steps.steps - 1
-    for number, (d, a) in enumerate(zip(steps.per_step_drafted, steps.per_step_accepted, strict=True)):
-        cap = a if number == last and a == d else steps.k
-        for i in range(min(cap, a + 1)):
-            reached[i] += 1
-            proposed[i] += d > i
-            accepted[i] += a > i
-    x, y = float(sum(reached)), float(sum(accepted))
+    k, x, y = steps.k, steps.steps, steps.accepted
     result: dict[str, float] = {
         "requests": 1,
-        "steps": steps.steps,
+        "steps": x,
         "tokens": steps.decode_tokens,
         "drafted": steps.drafted,
-        "accepted": steps.accepted,
-        f"steps:{steps.k}": steps.steps,
-        f"tokens:{steps.k}": steps.decode_tokens,
+        "accepted": y,
+        f"steps:{k}": x,
+        f"tokens:{k}": steps.decode_tokens,
     }
-    if x:
-        result |= {"n": 1, "x": x, "xx": x * x, "y": y, "yy": y * y, "xy": x * y}
-    for i in range(steps.k):
-        if not reached[i]:
-            break
-        result |= {f"reached:{i + 1}": reached[i]}
-        if proposed[i]:
-            result |= {f"proposed:{i + 1}": proposed[i]}
-        if accepted[i]:
-            result |= {f"accepted:{i + 1}": accepted[i]}
+    if k and x:
+        result |= {f"requests:{k}": 1, f"xx:{k}": x * x, f"xy:{k}": x * y, f"yy:{k}": y * y}
+    for i, position in enumerate(_counted_positions(steps), start=1):
+        result |= {f"{name}:{i}": count for name, count in position._asdict().items() if count}
     return result
 
 
@@ -109,7 +125,56 @@ def lifetime(steps: RequestSteps) -> dict[str, int]:
     }
 
 
-def positions(counts: Mapping[str, float], name: str) -> list[float]:
-    """The per-position counters called `name`, from position 1 to the last one present."""
-    last = max((int(key[len(name) + 1 :]) for key in counts if key.startswith(f"{name}:")), default=0)
-    return [counts.get(f"{name}:{i}", 0.0) for i in range(1, last + 1)]
+def positions(counts: Mapping[str, float]) -> list[Position]:
+    """The per-position counters, from position 1 to the last one reached."""
+    found = []
+    for reached, proposed, accepted in _POSITION_KEYS:
+        if not (times := counts.get(reached)):
+            break
+        found.append(Position(times, counts.get(proposed, 0.0), counts.get(accepted, 0.0)))
+    return found
+
+
+def clusters(counts: Mapping[str, float]) -> Iterator[Cluster]:
+    """The request moments, for every k that requests ran with."""
+    for k, (requests, steps, tokens, xx, xy, yy) in enumerate(_CLUSTER_KEYS, start=1):
+        if number := counts.get(requests):
+            x = counts.get(steps, 0.0)
+            y = counts.get(tokens, 0.0) - x
+            yield Cluster(k, number, x, y, counts.get(xx, 0.0), counts.get(xy, 0.0), counts.get(yy, 0.0))
+
+
+def is_sound(counts: Mapping[str, float]) -> bool:
+    """Whether counters can be what requests added up to: finite, not negative, and no more hits than tries.
+
+    A store may hand over what something else wrote into it, or lose a field. Such a cell counts nowhere: using
+    the half of it that looks right would read lost hits as misses.
+    """
+    if not all(0.0 <= value < math.inf for value in counts.values()):  # NaN compares false
+        return False
+    limit = math.inf
+    for position in positions(counts):
+        for value in position:
+            if value > limit * (1 + _ROUNDING):
+                return False
+            limit = value
+    return True
+
+
+def _counted_positions(steps: RequestSteps) -> list[Position]:
+    reached, proposed, accepted = [0] * steps.k, [0] * steps.k, [0] * steps.k
+    last = steps.steps - 1
+    for number, (d, a) in enumerate(zip(steps.per_step_drafted, steps.per_step_accepted, strict=True)):
+        for i in range(a if number == last else min(steps.k, a + 1)):
+            reached[i] += 1
+            proposed[i] += d > i
+            accepted[i] += a > i
+    return [Position(*counts) for counts in zip(reached, proposed, accepted, strict=True)]
+
+
+_NUMBERS: Final = range(1, MAX_POSITIONS + 1)
+# Built once: these names are looked up whenever an estimate is made.
+_POSITION_KEYS: Final = tuple((f"reached:{i}", f"proposed:{i}", f"accepted:{i}") for i in _NUMBERS)
+_CLUSTER_KEYS: Final = tuple(
+    (f"requests:{k}", f"steps:{k}", f"tokens:{k}", f"xx:{k}", f"xy:{k}", f"yy:{k}") for k in _NUMBERS
+)

@@ -37,7 +37,7 @@ class ReplicaSpec(NamedTuple):
 class EngineReplica:
     """Hosts one engine. Serve creates it in a process of its own."""
 
-    async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc] - Serve awaits it
+    async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc]  # Serve awaits it
         self._spec = spec
         self._started_at = time.time()
         progress = Progress.from_environment(spec.profile.name)

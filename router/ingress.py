@@ -131,7 +131,7 @@ def data_dir() -> Path:
 class RouterIngress:
     """The router as a Ray Serve deployment. `engines` are the handles of the pools, by profile."""
 
-    async def __init__(  # type: ignore[misc] - Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: DeploymentSettings, engines: Mapping[str, Any]
     ) -> None:
         configure_logging("router")
