@@ -29,7 +29,7 @@ class Acceptance(PolicyModel):
     prior_strength: PriorStrength = 20.0
     """Weight of the parent's acceptance rate, in steps."""
     min_steps: MinSteps = 50
-    """Steps a task needs before its own evidence decides."""
+    """Steps below which a task counts as a cold start: explored more, and reported so."""
 
 
 class Threshold(PolicyModel):
@@ -38,7 +38,7 @@ class Threshold(PolicyModel):
     metric: Metric = "alpha"
     """What is compared: the effective acceptance alpha, or the draft acceptance rate vLLM reports."""
     enable_above: Fraction = 0.60
-    """Speculate above this value."""
+    """Speculate from this value on."""
     disable_below: Fraction = 0.50
     """Stop speculating below this value."""
 
@@ -84,7 +84,7 @@ class ObjectiveOverride(PolicyModel):
 
 
 class DraftLength(PolicyModel):
-    """k, the most draft tokens per step: min <= default <= max."""
+    """k, the most draft tokens per step: min <= default <= max; an inherited default moves into the span."""
 
     mode: KMode = "adaptive"
     """Chosen per request, always the default, or left to the engine."""
@@ -96,9 +96,11 @@ class DraftLength(PolicyModel):
     """k without evidence, and the reference k of alpha."""
 
     def violations(self) -> Sequence[Violation]:
-        """The order is min, default, max."""
+        """The order is min, default, max. A default that nobody wrote here is not held against the others."""
         if self.min > self.max:
             return [_between("min", "max", message=f"min {self.min} is above max {self.max}")]
+        if "default" not in self.model_fields_set:
+            return ()
         if self.default < self.min:
             message = f"default {self.default} is below min {self.min}"
             return [_between("default", "min", message=message)]
@@ -121,9 +123,9 @@ class Exploration(PolicyModel):
     """How much traffic may try the arm that is not thought best."""
 
     share: Share = 0.02
-    """Share of requests that explore."""
+    """Share of requests that explore; 0 means never."""
     max_share: Share = 0.10
-    """Upper bound of that share, whatever is uncertain."""
+    """That share where there is little evidence, and its upper bound."""
 
     def violations(self) -> Sequence[Violation]:
         """The share must not exceed its own bound."""

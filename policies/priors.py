@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from policies.acceptance import Prior
 
-TWO_MODEL_ALPHA: dict[str, float] = {
+TWO_MODEL_ALPHA: Final[Mapping[str, float]] = {
     "code": 0.80,
     "sql": 0.84,
     "structured": 0.78,
@@ -23,9 +26,9 @@ TWO_MODEL_ALPHA: dict[str, float] = {
 }
 """Effective acceptance of two-model speculation by task: the middles of the ranges published for code 0.75-0.85,
 sql 0.80-0.88, structured 0.75-0.82, math 0.70-0.78, qa 0.70-0.80, summarization 0.65-0.75, legal 0.65-0.72,
-translation 0.60-0.70, support 0.55-0.68, creative 0.45-0.60; the others are placed between their neighbours."""
+translation 0.60-0.70, support 0.55-0.68 and creative 0.45-0.60; the others stand between their neighbours."""
 
-COPYING_ALPHA: dict[str, float] = {
+COPYING_ALPHA: Final[Mapping[str, float]] = {
     "code": 0.55,
     "sql": 0.50,
     "structured": 0.55,
@@ -43,19 +46,24 @@ COPYING_ALPHA: dict[str, float] = {
     "other": 0.45,
 }
 
-COPYING_COVERAGE = (0.55, 0.95)
+COPYING_COVERAGE: Final = (0.55, 0.95)
 """A drafter that copies finds a match for about half of the steps; once it has one, the run goes on."""
 
 
-def prior(method: str, task: str, alpha: float | None = None) -> Prior:
-    """The prior of a task on a pool that drafts with `method`; `alpha` overrides the table's effective acceptance.
+_COPYING_METHODS: Final = frozenset({"ngram", "suffix"})
 
-    Copying drafters (n-gram, suffix) miss by proposing nothing, model drafters by being wrong, so that the same
-    effective acceptance is split differently into coverage and conditional acceptance.
+
+def prior(method: str, task: str, alpha: float | None = None) -> Prior:
+    """The prior of a task on a pool that drafts with `method`.
+
+    `alpha` overrides the table's effective acceptance; a task that is in no table is taken as `other`. Copying
+    drafters (n-gram, suffix) miss by proposing nothing, model drafters by being wrong, so that the same effective
+    acceptance is split differently into coverage and conditional acceptance.
     """
-    copying = method in {"ngram", "suffix"}
+    copying = method in _COPYING_METHODS
     if alpha is None:
-        alpha = (COPYING_ALPHA if copying else TWO_MODEL_ALPHA).get(task, 0.45 if copying else 0.60)
+        table = COPYING_ALPHA if copying else TWO_MODEL_ALPHA
+        alpha = table.get(task, table["other"])
     if not copying:
         return Prior(acceptance=(alpha,), coverage=(1.0,))
     coverage = tuple(max(c, alpha) for c in COPYING_COVERAGE)

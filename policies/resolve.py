@@ -1,6 +1,9 @@
 """Which settings hold for a tenant and a task: defaults < spec < task < tenant < task of the tenant.
 
 One merge serves both uses: `resolve` makes the values a decision needs, `explain` tells where each came from.
+
+A layer may move only `k.max` or `k.min`: a `k.default` that it inherits follows into the span. What one layer says
+itself, or says against a layer below, must be consistent.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ _FIELDS: Final = {
     name: {info.alias or field: field for field, info in form.model_fields.items()}
     for name, form in _GROUPS.items()
 }
+_BEYOND: Final = {"min": "below", "max": "above"}
 _SINGLE: Final = ("mode", "allow_overrides", "prior_alpha")
 
 
@@ -48,17 +52,22 @@ class EffectivePolicy:
 
 
 class Explanation(NamedTuple):
-    """One effective setting: its path, its value as a file would have it, the layer that set it."""
+    """One effective setting: its path, its value as a file would have it, the layer that set it.
+
+    `note` is empty, or says what else made the value what it is.
+    """
 
     path: str
     value: object
     layer: str
+    note: str = ""
 
 
 class _Setting(NamedTuple):
     value: object
     rank: int
     layer: Path
+    note: str = ""
 
 
 _Settings = dict[tuple[str, ...], _Setting]
@@ -112,7 +121,8 @@ def explain(policy: RoutingPolicy, tenant: str, task: str) -> list[Explanation]:
     """Every effective setting, in the order of the schema, with the layer that set it.
 
     Values read as in a file (`10m`, not 600.0). Layers are `defaults`, `spec`, `tasks.<task>`,
-    `tenants.<tenant>` and `tenants.<tenant>.tasks.<task>`.
+    `tenants.<tenant>` and `tenants.<tenant>.tasks.<task>`. Where the span of a more specific layer moved
+    `k.default`, its value is the moved one, its layer the one that set it, and its note tells the rest.
     """
     settings = _merged(policy, tenant, task)
     written = {name: _group(settings, name).model_dump(mode="json", by_alias=True) for name in _GROUPS}
@@ -121,6 +131,7 @@ def explain(policy: RoutingPolicy, tenant: str, task: str) -> list[Explanation]:
             format_path(path),
             written[path[0]][path[1]] if len(path) > 1 else setting.value,
             _layer_name(setting.layer),
+            setting.note,
         )
         for path, setting in settings.items()
     ]
@@ -147,7 +158,18 @@ def _merged(policy: RoutingPolicy, tenant: str | None, task: str | None) -> _Set
     } | {("prior_alpha",): _Setting(None, 0, ())}
     for rank, (layer, model) in enumerate(_layers(policy.spec, tenant, task), start=1):
         settings.update((path, _Setting(value, rank, layer)) for path, value in _values(model, only_set=True))
+    _clamp_default(settings)
     return settings
+
+
+def _clamp_default(settings: _Settings) -> None:
+    """Move `k.default` to a bound that a more specific layer set beyond it."""
+    default: Any = settings["k", "default"]
+    for name, sign in (("min", 1), ("max", -1)):
+        bound: Any = settings["k", name]
+        if bound.rank > default.rank and sign * (bound.value - default.value) > 0:
+            note = f"clamped: {default.value} is {_BEYOND[name]} the k.{name} of {_layer_name(bound.layer)}"
+            settings["k", "default"] = default._replace(value=bound.value, note=note)
 
 
 def _layers(spec: Spec, tenant: str | None, task: str | None) -> Iterator[tuple[Path, PolicyModel]]:

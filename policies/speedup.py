@@ -7,11 +7,18 @@ geometric case; the per-position form is the same sum without the assumption tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_NEWTON_STEPS: Final = 50
+_TOLERANCE: Final = 1e-12
 
 
 class StepCost(NamedTuple):
-    """A pool's step time in units of a plain decode step: see `replicas.profiles.StepCost` for the meaning."""
+    """A pool's step time, in units of a plain decode step.
+
+    A step that verifies d >= 1 draft tokens costs 1 + verify + per_token * d; a drafter that is a model adds
+    per_draft_token for every token it is asked for, used or not.
+    """
 
     verify: float
     per_token: float
@@ -21,13 +28,12 @@ class StepCost(NamedTuple):
 def acceptance_length(acceptance: Sequence[float], coverage: Sequence[float], k: int) -> float:
     """E[L_k] = 1 + sum over i = 1..k of the product over j <= i of c_j * alpha_j: tokens per step.
 
-    `acceptance` and `coverage` are conditional on everything before them being accepted, by position. Positions
-    beyond the end of the sequences are taken to be like the last one given; without any, L = 1.
+    `acceptance` and `coverage` are conditional on all before them being accepted, by position. Positions beyond
+    the end of the sequences are taken to be like the last one given; without any, L = 1.
     """
     length = reach = 1.0
-    for i in range(k if acceptance else 0):
-        at = min(i, len(acceptance) - 1)
-        reach *= acceptance[at] * coverage[at]
+    for i in range(k if acceptance and coverage else 0):
+        reach *= acceptance[min(i, len(acceptance) - 1)] * coverage[min(i, len(coverage) - 1)]
         length += reach
     return length
 
@@ -35,21 +41,25 @@ def acceptance_length(acceptance: Sequence[float], coverage: Sequence[float], k:
 def effective_acceptance(length: float, k: int) -> float:
     """The a in [0, 1] with a + a^2 + ... + a^k = length - 1: the one number for people and thresholds.
 
-    `length` is an acceptance length at the reference k; coverage is inside it. Bisection to 1e-9.
+    `length` is an acceptance length at the reference k; coverage is inside it. The sum is convex and growing in
+    a, so Newton's steps from 1 come down to the solution without passing it.
     """
     extra = length - 1.0
-    if k <= 0 or extra <= 0:
+    if k <= 0 or not extra > 0:
         return 0.0
     if extra >= k:
         return 1.0
-    low, high = 0.0, 1.0
-    while high - low > 1e-9:  # noqa: PLR2004
-        middle = (low + high) / 2
-        if geometric_length(middle, k) - 1.0 < extra:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    alpha = 1.0
+    for _ in range(_NEWTON_STEPS):
+        value = slope = 0.0
+        for _ in range(k):  # Horner's scheme for a + ... + a^k and its derivative
+            slope = slope * alpha + value + 1.0
+            value = (value + 1.0) * alpha
+        step = (value - extra) / slope
+        alpha -= step
+        if step < _TOLERANCE:
+            break
+    return max(0.0, alpha)
 
 
 def geometric_length(alpha: float, k: int) -> float:
@@ -80,7 +90,7 @@ def step_time(coverage: Sequence[float], k: int, cost: StepCost) -> float:
     Verifying costs only where something was proposed, which is c_1 of the steps; a model drafter costs for
     every token it is asked for.
     """
-    if k == 0:
+    if k <= 0:
         return 1.0
     proposing = coverage[0] if coverage else 0.0
     return (
@@ -94,6 +104,25 @@ def step_time(coverage: Sequence[float], k: int, cost: StepCost) -> float:
 def speedup(acceptance: Sequence[float], coverage: Sequence[float], k: int, cost: StepCost) -> float:
     """Tokens per time of a step with cap k over those of a plain step: E[L_k] / T_k."""
     return acceptance_length(acceptance, coverage, k) / step_time(coverage, k, cost)
+
+
+def speedups(
+    acceptance: Sequence[float], coverage: Sequence[float], highest: int, cost: StepCost
+) -> list[float]:
+    """`speedup` for every k from 0 to `highest`, in one pass: a decision asks for all of them."""
+    found = [1.0]
+    if not acceptance or not coverage:
+        return found + [speedup(acceptance, coverage, k, cost) for k in range(1, highest + 1)]
+    length = reach = proposing = 1.0
+    time = 1.0 + cost.verify * coverage[0]
+    for i in range(highest):
+        c = coverage[min(i, len(coverage) - 1)]
+        reach *= acceptance[min(i, len(acceptance) - 1)] * c
+        proposing *= c
+        length += reach
+        time += cost.per_token * proposing + cost.per_draft_token
+        found.append(length / time)
+    return found
 
 
 def rule_of_thumb_speedup(alpha: float, k: int) -> float:

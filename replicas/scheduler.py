@@ -121,12 +121,8 @@ class _PerRequestK:
         return kept, stopped
 
 
-class PerRequestKScheduler(_PerRequestK, Scheduler):
-    """For engines that schedule synchronously (CPU, n-gram, suffix, Medusa)."""
-
-
-class AsyncPerRequestKScheduler(_PerRequestK, AsyncScheduler):
-    """For engines that schedule ahead (EAGLE, draft models, MTP on GPU).
+class _AsyncCuts:
+    """The further cut that scheduling ahead needs; mixed in before `_PerRequestK`.
 
     There the drafts are placeholders when a step is scheduled and real ones in the worker, which reads as many
     as the placeholders: cutting those cuts the drafts.
@@ -140,6 +136,14 @@ class AsyncPerRequestKScheduler(_PerRequestK, AsyncScheduler):
             if len(request.spec_token_ids) > k:
                 # A new list: vLLM shares one placeholder list among all requests.
                 request.spec_token_ids = request.spec_token_ids[:k]
+
+
+class PerRequestKScheduler(_PerRequestK, Scheduler):
+    """For engines that schedule synchronously (CPU, n-gram, suffix, Medusa)."""
+
+
+class AsyncPerRequestKScheduler(_AsyncCuts, _PerRequestK, AsyncScheduler):
+    """For engines that schedule ahead (EAGLE, draft models, MTP on GPU)."""
 
 
 def scheduler_class(*, async_scheduling: bool) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -135,7 +136,8 @@ class Api:
                 "the admin API is closed: set SPECROUTE_ADMIN_TOKEN for the service", status=403
             )
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._admin_token.encode()):
+        # Bytes against bytes, as they came: neither a header nor the environment need be valid UTF-8.
+        if not hmac.compare_digest(given.encode("latin-1"), os.fsencode(self._admin_token)):
             raise NotAllowedError("the admin API needs its own token: Authorization: Bearer <token>")
 
     async def _alpha(self, request: Request) -> Response:
@@ -145,7 +147,7 @@ class Api:
     async def _decisions(self, request: Request) -> Response:
         query = request.query_params
         given = query.get("limit", "100")
-        if not given.isdecimal() or not 1 <= int(given) <= _MAX_LISTED:
+        if not given.isdecimal() or len(given) > len(str(_MAX_LISTED)) or not 1 <= int(given) <= _MAX_LISTED:
             raise BadRequestError(f"limit: a whole number from 1 to {_MAX_LISTED}", param="limit")
         return JSONResponse(self._admin.decisions(limit=int(given), request_id=query.get("request_id")))
 
@@ -156,8 +158,8 @@ class Api:
         return JSONResponse(self._admin.policy())
 
 
-def _error_response(error: ApiError) -> Response:
-    return JSONResponse(error.body(), error.http_status, error.headers())
+def _error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(error.body(), error.http_status, {**(headers or {}), **error.headers()})
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
@@ -171,7 +173,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _error_response(NotFoundError(f"{request.method} {request.url.path}: no such endpoint"))
     if error.status_code == 405:  # noqa: PLR2004 - Method Not Allowed
         message = f"{request.url.path}: method {request.method} is not allowed"
-        return _error_response(BadRequestError(message, status=405))
+        return _error_response(BadRequestError(message, status=405), error.headers)
     return _error_response(BadRequestError(str(error.detail), status=error.status_code))
 
 

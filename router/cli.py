@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -98,7 +99,12 @@ def classify(
     from router.tasks_cli import LineError, classify_lines  # noqa: PLC0415
 
     try:
-        lines = file.open(encoding="utf-8", errors="replace") if file is not None else sys.stdin
+        # Standard input by its descriptor's bytes: whatever the locale, requests are UTF-8.
+        lines = (
+            file.open(encoding="utf-8", errors="replace")
+            if file is not None
+            else io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+        )
     except OSError as error:
         typer.echo(f"specroute: {file}: {error.strerror or error}", err=True)
         raise typer.Exit(BAD_INPUT) from None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from typing import Annotated, Any
-from urllib.error import HTTPError, URLError
+from http.client import HTTPException
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import typer
@@ -15,6 +17,7 @@ from rich.table import Table
 from router.settings import ADMIN_TOKEN_VARIABLE
 
 _TIMEOUT_S = 10
+_BAD_INPUT = 2
 
 
 def alpha(
@@ -75,16 +78,29 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def _is_http(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in {"http", "https"}
+    except ValueError:
+        return False
+
+
 def _get(url: str) -> Any:
-    request = Request(url)  # noqa: S310 - the operator names the service
+    if not _is_http(url):
+        typer.echo(f"specroute: --url: {url!r} is no http:// or https:// URL", err=True)
+        raise typer.Exit(_BAD_INPUT)
+    request = Request(url)  # noqa: S310 - the scheme was checked
     if token := os.environ.get(ADMIN_TOKEN_VARIABLE):
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
-            return json.load(response)
+            answer = json.load(response)
+        if isinstance(answer, dict) and "entries" in answer:
+            return answer
+        typer.echo(f"specroute: {url}: what answers there is no specroute", err=True)
     except HTTPError as error:
         typer.echo(f"specroute: {url}: {error.code} {error.reason}: is {ADMIN_TOKEN_VARIABLE} set?", err=True)
-    except (URLError, OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         typer.echo(f"specroute: {url}: {reason}: is the service running?", err=True)
     raise typer.Exit(1)

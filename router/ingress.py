@@ -88,7 +88,9 @@ class Router:
             RedisStore(
                 self._store_url(store),
                 self._settings.model.name,
-                settings=ConnectionSettings(timeout_s=store.timeout_ms / 1000),
+                settings=ConnectionSettings(
+                    timeout_s=store.timeout_ms / 1000, call_timeout_s=2 * store.timeout_ms / 1000
+                ),
             ),
             settings=SyncSettings(flush_interval_s=store.flush_interval_s),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,18 @@ class PolicyState:
     rejected: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A policy that can be used: what requests ask, and what operators are told."""
+
+    table: PolicyTable
+    state: PolicyState
+
+    @property
+    def label(self) -> str:
+        return f"{self.state.name}@{self.state.revision}"
+
+
 class PolicySource:
     """Holds the policy table and watches the file it came from.
 
@@ -43,8 +56,8 @@ class PolicySource:
             OSError: The file cannot be read.
         """
         self._path = path
-        self._last_text = self._read()
-        self._accept(self._last_text)
+        self._last_text: bytes | None = self._read()
+        self._take_over(self._loaded(self._last_text))
 
     @property
     def label(self) -> str:
@@ -62,27 +75,44 @@ class PolicySource:
 
     def reload(self) -> bool:
         """Read the file again; True when another policy is in force afterwards. Never raises."""
-        try:
-            text = self._read()
-        except OSError as error:
-            self._reject(f"{self._path}: {error.strerror or error}")
-            return False
-        if text == self._last_text:
-            return False
-        self._last_text = text
-        try:
-            self._accept(text)
-        except PolicyError as error:
-            self._reject(str(error))
-            return False
-        _log.info("policy %s is in force", self._label)
-        return True
+        return self._apply(self._newest())
 
-    async def watch(self, interval_s: float) -> None:
+    async def watch(self, interval_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Reload for as long as the task lives."""
         while self._path is not None:
-            await asyncio.sleep(interval_s)
-            await asyncio.to_thread(self.reload)
+            await sleep(interval_s)
+            # Reading and parsing take their time elsewhere. The switch happens here, between two requests: one
+            # that got its settings from one policy must not be labelled with another.
+            self._apply(await asyncio.to_thread(self._newest))
+
+    def _newest(self) -> _Loaded | PolicyError | OSError | None:
+        """The file's policy, or why there is none; None when the file is as it was."""
+        try:
+            text = self._read()
+            if text == self._last_text:
+                return None
+            self._last_text = text
+            return self._loaded(text)
+        except PolicyError as error:
+            return error
+        except OSError as error:
+            self._last_text = None  # so that the same text, once it is back, withdraws the complaint
+            return error
+
+    def _apply(self, found: _Loaded | PolicyError | OSError | None) -> bool:
+        match found:
+            case None:
+                return False
+            case OSError():
+                self._reject(f"{self._path}: {found.strerror or found}")
+                return False
+            case PolicyError():
+                self._reject(str(found))
+                return False
+        before = self._label
+        self._take_over(found)
+        _log.info("policy %s is in force", self._label)
+        return self._label != before
 
     def _read(self) -> bytes:
         if self._path is None:
@@ -90,13 +120,15 @@ class PolicySource:
         with self._path.open("rb") as file:
             return file.read(_MAX_BYTES)
 
-    def _accept(self, text: bytes) -> None:
+    def _loaded(self, text: bytes) -> _Loaded:
         source = str(self._path) if self._path is not None else "default.yaml"
         policy = parse_policy(text, source)
         revision = hashlib.sha256(text).hexdigest()[:12]
-        self._table = PolicyTable(policy)
-        self._label = f"{policy.metadata.name}@{revision}"
-        self._state = PolicyState(policy.metadata.name, revision, source, text.decode())
+        state = PolicyState(policy.metadata.name, revision, source, text.decode())
+        return _Loaded(PolicyTable(policy), state)
+
+    def _take_over(self, loaded: _Loaded) -> None:
+        self._table, self._label, self._state = loaded.table, loaded.label, loaded.state
 
     def _reject(self, problems: str) -> None:
         if problems == self._state.rejected:

@@ -121,8 +121,10 @@ def _task(header: str | None, metadata: object) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str) or given.strip().lower() not in TASKS:
+        # Not shown unless it is short text: it may be as large, or as deep, as a body may be.
+        shown = repr(given) if isinstance(given, str) and len(given) <= _MAX_NAME else "given"
         raise BadRequestError(
-            f"{where}: unknown task {given!r}; known: {', '.join(TASKS)}", param=where.split()[-1]
+            f"{where}: unknown task {shown}; known: {', '.join(TASKS)}", param=where.split()[-1]
         )
     return given.strip().lower()
 
@@ -136,7 +138,7 @@ def _route(given: str | None) -> Route | None:
         case "vanilla":
             return "vanilla"
     raise BadRequestError(
-        f"header X-Specroute-Route: {given!r} is none of auto, speculative, vanilla",
+        f"header X-Specroute-Route: {(given or '')[:_MAX_NAME]!r} is none of auto, speculative, vanilla",
         param="X-Specroute-Route",
     )
 
@@ -144,17 +146,23 @@ def _route(given: str | None) -> Route | None:
 def _k(given: str | None) -> int | None:
     if given is None:
         return None
-    if not given.strip().isdecimal() or not given.isascii() or int(given) > MAX_K:
+    text = given.strip()
+    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_NAME or int(text) > MAX_K:
         raise BadRequestError(
-            f"header X-Specroute-K: {given!r} is no whole number from 0 to {MAX_K}", param="X-Specroute-K"
+            f"header X-Specroute-K: {given[:_MAX_NAME]!r} is no whole number from 0 to {MAX_K}",
+            param="X-Specroute-K",
         )
-    return int(given)
+    return int(text)
 
 
 def _temperature(given: object) -> TemperatureBucket:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float):
         return temperature_bucket(_DEFAULT_TEMPERATURE)
-    return temperature_bucket(float(given))
+    try:
+        value = float(given)
+    except OverflowError:  # JSON's whole numbers have no upper end
+        value = math.inf
+    return temperature_bucket(value if math.isfinite(value) else _DEFAULT_TEMPERATURE)
 
 
 def _needs_plain_decoding(fields: Mapping[str, Any]) -> bool:

@@ -97,8 +97,8 @@ class RoutingService:
         except BaseException:
             await frames.aclose()
             raise
-        if first is None:
-            raise ApiError("the engine gave no answer")
+        if first is None:  # _frames raises instead
+            raise AssertionError
         return Response(
             status=dispatch.status,
             content_type=first.content_type,

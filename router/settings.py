@@ -17,7 +17,7 @@ EMBEDDED_STORE = "embedded"
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StoreSettings(_Settings):
@@ -27,7 +27,9 @@ class StoreSettings(_Settings):
         EMBEDDED_STORE,
         description="redis://, rediss:// or unix:// URL of a Redis >= 6.2 or Valkey; `embedded` starts one.",
     )
-    timeout_ms: int = Field(50, ge=1)
+    timeout_ms: int = Field(
+        500, ge=1, description="Longest wait for one answer. No request waits for it: only learning is late."
+    )
     flush_interval_s: float = Field(1.0, gt=0)
 
 

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -108,7 +108,7 @@ def _ray(run: Run) -> Iterator[None]:
         yield
     finally:
         # Ending the controller makes Ray complain that the call which ended it did not return.
-        with redirect_stderr(io.StringIO()):
+        with redirect_stdout(io.StringIO()):
             serve.shutdown()
             ray.shutdown()
 

@@ -51,13 +51,13 @@ def test_layers_add_up_key_by_key() -> None:
 
 def test_explain_names_the_layer_of_every_value() -> None:
     """Values read as in a file."""
-    explained = {path: (value, layer) for path, value, layer in explain(LAYERED, "acme", "code")}
+    explained = {path: (value, layer) for path, value, layer, _ in explain(LAYERED, "acme", "code")}
     assert explained["threshold.enable_above"] == (0.64, "tenants.acme.tasks.code")
     assert explained["limits.deadline"] == ("10s", "tenants.acme")
     assert explained["k.max"] == (7, "tasks.code")
     assert explained["acceptance.half_life"] == ("10m", "defaults")
     assert explain(LAYERED, "x", "qa")[3].layer == "defaults"
-    assert {path: layer for path, _, layer in explain(LAYERED, "x", "qa")}["threshold.enable_above"] == "spec"
+    assert {path: layer for path, _, layer, _ in explain(LAYERED, "x", "qa")}["threshold.enable_above"] == "spec"
 
 
 def test_an_explicit_default_belongs_to_the_layer_that_says_it() -> None:
@@ -85,9 +85,53 @@ def test_the_table_answers_as_resolve_does(tenant: str, task: str) -> None:
 
 def test_a_contradiction_made_by_merging_is_never_resolved() -> None:
     """A policy that bypassed parse_policy fails loudly."""
-    crooked = policy(tasks={"code": {"k": {"max": 2}}})
-    with pytest.raises(ValueError, match=r"spec\.tasks\.code\.k\.max: default 4 is above max 2"):
+    crooked = policy(tasks={"code": {"k": {"max": 2, "default": 4}}})
+    with pytest.raises(ValueError, match=r"spec\.tasks\.code\.k\.default: default 4 is above max 2"):
         resolve(crooked, tenant="x", task="code")
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected", "layer", "note"),
+    [
+        pytest.param({"k": {"max": 3}}, 3, "defaults", "clamped: 4 is above the k.max of spec", id="spec"),
+        pytest.param(
+            {"k": {"default": 5}, "tasks": {"code": {"k": {"max": 3}}}},
+            3,
+            "spec",
+            "clamped: 5 is above the k.max of tasks.code",
+            id="task",
+        ),
+        pytest.param(
+            {"tasks": {"code": {"k": {"default": 2}}}, "tenants": {"acme": {"k": {"min": 3}}}},
+            3,
+            "tasks.code",
+            "clamped: 2 is below the k.min of tenants.acme",
+            id="tenant, from below",
+        ),
+        pytest.param(
+            {"tasks": {"code": {"k": {"max": 3}}}, "tenants": {"acme": {"k": {"max": 6}}}},
+            4,
+            "defaults",
+            "",
+            id="only the span that holds counts",
+        ),
+    ],
+)
+def test_an_inherited_default_follows_the_span(
+    spec: dict[str, Any], expected: int, layer: str, note: str
+) -> None:
+    """A layer that moves only min or max takes the default along, and explain says so."""
+    moved = policy(**spec)
+    assert resolve(moved, tenant="acme", task="code").k.default == expected
+    explained = {entry.path: entry for entry in explain(moved, "acme", "code")}
+    assert explained["k.default"] == ("k.default", expected, layer, note)
+
+
+def test_an_explicit_default_never_moves() -> None:
+    """What the most specific layer says itself is an error when it cannot hold."""
+    said = policy(tasks={"code": {"k": {"max": 3}}}, tenants={"acme": {"k": {"default": 6}}})
+    with pytest.raises(ValueError, match=r"spec\.tenants\.acme\.k\.default: default 6 is above max 3"):
+        resolve(said, tenant="acme", task="code")
 
 
 # Values from disjoint ranges, so that every combination is consistent.
