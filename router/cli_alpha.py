@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
 from http.client import HTTPException
+from typing import Annotated, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen

@@ -77,12 +77,14 @@ class PolicySource:
         """Read the file again; True when another policy is in force afterwards. Never raises."""
         return self._apply(self._newest())
 
-    async def watch(self, interval_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    async def watch(
+        self, interval_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         """Reload for as long as the task lives."""
         while self._path is not None:
             await sleep(interval_s)
-            # Reading and parsing take their time elsewhere. The switch happens here, between two requests: one
-            # that got its settings from one policy must not be labelled with another.
+            # Reading and parsing take their time elsewhere. The switch happens here, between two requests:
+            # one that got its settings from one policy must not be labelled with another.
             self._apply(await asyncio.to_thread(self._newest))
 
     def _newest(self) -> _Loaded | PolicyError | OSError | None:

@@ -115,7 +115,7 @@ class Pools:
             if state.failed_polls >= _FAILED_POLLS or not isinstance(error, TimeoutError):
                 self._lost(state, str(error) or "no answer")
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see below
             # A watch that ended would silently leave every pool as it is; the next round may work.
             _log.exception("pool %s: unexpected answer to a poll", state.profile.name)
             self._lost(state, f"{type(error).__name__}: {error}")

@@ -93,12 +93,10 @@ class RoutingService:
         self._take_slot(dispatch)
         frames = self._frames(dispatch)
         try:
-            first = await anext(frames, None)
+            first = await anext(frames)
         except BaseException:
             await frames.aclose()
             raise
-        if first is None:  # _frames raises instead
-            raise AssertionError
         return Response(
             status=dispatch.status,
             content_type=first.content_type,
@@ -149,8 +147,7 @@ class RoutingService:
         """Frames of the request, from whichever pool answered; records the outcome when it ends."""
         result: Result = "failed"
         error: str | None = None
-        limit_s = dispatch.policy.limits.deadline
-        deadline = asyncio.get_running_loop().time() + limit_s
+        deadline = asyncio.get_running_loop().time() + dispatch.policy.limits.deadline
         try:
             async with aclosing(self._with_failover(dispatch)) as frames:
                 while True:
@@ -162,14 +159,6 @@ class RoutingService:
                     self._note(dispatch, frame)
                     yield frame
             result = _answered(dispatch)
-        except TimeoutError:
-            error = f"no complete answer within the policy's limits.deadline of {limit_s:g} s"
-            raise DeadlineError(error) from None
-        except ReplicaError as failure:
-            error = str(failure)
-            raise UnavailableError(
-                "the engine failed before the answer was complete: retry", retry_after_s=_RETRY_AFTER_S
-            ) from failure
         except (GeneratorExit, asyncio.CancelledError):
             # A client that has everything may leave before we notice that we are done.
             if dispatch.ending is not None:
@@ -177,28 +166,30 @@ class RoutingService:
             else:
                 result, error = "cancelled", "the client went away"
             raise
-        except ApiError as failure:
-            error = str(failure)
-            raise
-        except Exception as failure:
-            _log.exception("request %s failed", dispatch.request.request_id)
-            error = type(failure).__name__
-            raise ApiError("internal error; the service's log has the request id") from failure
+        except Exception as failure:  # noqa: BLE001 - the client is told, and so is the outcome
+            # Once the ending is there the client has everything, whatever becomes of the engine or the time.
+            if dispatch.ending is None:
+                told = _told(failure, dispatch)
+                error = str(failure) or str(told)
+                dispatch.status = dispatch.status or told.http_status
+                raise told from (None if told is failure else failure)
+            result = _answered(dispatch)
         finally:
             self._release_slot(dispatch.request.tenant)
             self._finish(dispatch, result, status=dispatch.status, error=error)
 
     def _note(self, dispatch: _Dispatch, frame: Frame) -> None:
-        if dispatch.ttft_s is None:
-            dispatch.ttft_s = self._timer() - dispatch.started_s
+        if not dispatch.status:
             dispatch.status = frame.status
+            if dispatch.request.stream:  # a whole answer says nothing of its first token
+                dispatch.ttft_s = self._timer() - dispatch.started_s
         if frame.ending is not None:
             dispatch.ending = frame.ending
 
     async def _with_failover(self, dispatch: _Dispatch) -> AsyncGenerator[Frame, None]:
         """Frames of the chosen pool; of another one if that fails before its first frame."""
         for attempt in (0, 1):
-            begun = False
+            begun = ended = False
             call = Call(
                 request_id=dispatch.request.request_id,
                 path=dispatch.request.path,
@@ -209,8 +200,10 @@ class RoutingService:
             try:
                 async with aclosing(self._pools.serve(dispatch.decision.profile, call)) as frames:
                     async for frame in frames:
-                        begun = True
+                        begun, ended = True, frame.ending is not None
                         yield frame
+                if not ended:
+                    raise ReplicaError("the engine's answer just ended")  # noqa: TRY301 - handled alike
             except ReplicaError:
                 if begun or attempt:
                     raise
@@ -289,6 +282,22 @@ class RoutingService:
                 hook(outcome)
             except Exception:  # noqa: BLE001 - one hook's failure must not cost the request or the other hooks
                 _log.exception("an outcome hook failed")
+
+
+def _told(failure: Exception, dispatch: _Dispatch) -> ApiError:
+    """What the client gets to see of a failure."""
+    match failure:
+        case ApiError():
+            return failure
+        case TimeoutError():
+            limit_s = dispatch.policy.limits.deadline
+            return DeadlineError(f"no complete answer within the policy's limits.deadline of {limit_s:g} s")
+        case ReplicaError():
+            return UnavailableError(
+                "the engine failed before the answer was complete: retry", retry_after_s=_RETRY_AFTER_S
+            )
+    _log.error("request %s failed", dispatch.request.request_id, exc_info=failure)
+    return ApiError("internal error; the service's log has the request id")
 
 
 def _answered(dispatch: _Dispatch) -> Result:

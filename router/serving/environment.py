@@ -139,7 +139,9 @@ def _free_ports(count: int) -> list[int]:
 
 def _free_range(count: int) -> int:
     """The first of `count` ports in a row that are free now, below the range the system hands out."""
-    for start in range(31000 + os.getpid() % 500 * count, 32700, count):
+    starts = range(31000, 32700, count)
+    first = os.getpid() % len(starts)
+    for start in (*starts[first:], *starts[:first]):
         with ExitStack() as stack:
             try:
                 for port in range(start, start + count + 1):

@@ -62,8 +62,8 @@ def _port(host: str, port: int) -> Iterator[str]:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, UnicodeError) as error:  # a name no resolver would take is a UnicodeError
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
             yield f"{host}:{port}: {reason}: stop what listens there, or choose another with --host or --port"
 
 
@@ -77,7 +77,12 @@ def _model(settings: DeploymentSettings) -> Iterator[str]:
     for field, folder in named:
         if folder == EMBEDDED or settings.fake_engines is not None:
             continue
-        if not (Path(folder) / "config.json").is_file():
+        try:
+            found = (Path(folder) / "config.json").is_file()
+        except OSError as error:
+            yield f"{field}: {folder}: {error.strerror or error}"
+            continue
+        if not found:
             yield f"{field}: {folder} is no model folder (it has no config.json)"
 
 
