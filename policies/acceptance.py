@@ -1,14 +1,15 @@
 """What counters say about acceptance: a posterior with its uncertainty.
 
-Per position i the chance that a step which got that far gains an i-th token is p_i = c_i * alpha_i, draft coverage
-times conditional acceptance. Both are Beta distributed around their parent's mean mu with m = prior_strength:
+Per position i the chance that a step which got that far gains an i-th token is p_i = c_i * alpha_i, draft
+coverage times conditional acceptance. Both are Beta distributed around their parent's mean mu with m =
+prior_strength:
 
     alpha_i ~ Beta(m * mu + accepted_i, m * (1 - mu) + proposed_i - accepted_i)
     c_i     ~ Beta(m * mu + proposed_i, m * (1 - mu) + reached_i - proposed_i)
 
 on counts divided by the design effect, because the steps of one request resemble one another. Parents are the
-task's prior, then the task over all temperatures, then the task at this temperature, then the tenant's own: small
-tenants borrow from their task, and quiet ones drift back toward it, and widen, as their counts decay.
+task's prior, then the task over all temperatures, then the task at this temperature, then the tenant's own:
+small tenants borrow from their task, and quiet ones drift back toward it, and widen, as their counts decay.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ class Estimate:
     """The posterior of one cell, and the numbers derived from it.
 
     `acceptance` and `coverage` are the posterior means of alpha_i and c_i by position; `spread` the standard
-    deviations of p_i = c_i * alpha_i. `alpha` is the effective acceptance at `reference_k` with its 90 % `interval`.
-    `own_steps` counts the (decayed) steps of the most specific cell, `evidence_steps` those of its task.
-    `draft_acceptance_rate` is what was counted, at whatever k it was; None where nothing was proposed.
+    deviations of p_i = c_i * alpha_i. `alpha` is the effective acceptance at `reference_k` with its 90 %
+    `interval`. `own_steps` counts the (decayed) steps of the most specific cell, `evidence_steps` those of
+    its task. `draft_acceptance_rate` is what was counted, at whatever k it was; None where nothing was
+    proposed.
     """
 
     acceptance: tuple[float, ...]
@@ -65,8 +67,8 @@ class Estimate:
     def length(self, k: int) -> tuple[float, float]:
         """E[L_k] and its standard deviation, in tokens per step.
 
-        By the delta method, the positions being independent given the counts: with H_j = 1 + p_j+1 * H_j+1 the
-        length is 1 + p_1 * H_1, and dL/dp_j = (product over l < j of p_l) * H_j.
+        By the delta method, the positions being independent given the counts: with H_j = 1 + p_j+1 * H_j+1
+        the length is 1 + p_1 * H_1, and dL/dp_j = (product over l < j of p_l) * H_j.
         """
         last = len(self.acceptance) - 1
         chances, reach = [], [1.0]
@@ -96,8 +98,8 @@ def estimate(
 ) -> Estimate:
     """The posterior of the last of `levels`, each shrunk toward the one before it, the first toward `prior`.
 
-    `levels` are (decayed) counters as `evidence.counters` makes them, from the most general to the most specific;
-    missing ones are empty mappings, and unsound ones count as missing.
+    `levels` are (decayed) counters as `evidence.counters` makes them, from the most general to the most
+    specific; missing ones are empty mappings, and unsound ones count as missing.
     """
     levels = [level if is_sound(level) else {} for level in levels]
     seen = [positions(level) for level in levels]
@@ -128,13 +130,13 @@ def estimate(
 def design_effect(counts: Mapping[str, float]) -> float:
     """How many steps of correlated requests are worth one independent step, at least 1.
 
-    The variance of accepted tokens per step with requests as clusters (Cochran, "Sampling Techniques", 1977: the
-    ratio estimator's), over the one independent steps of the same acceptance would have (Kish, "Survey
+    The variance of accepted tokens per step, requests being clusters (Cochran, "Sampling Techniques", 1977:
+    the ratio estimator's), over the one independent steps of the same acceptance would have (Kish, "Survey
     Sampling", 1965). Requests are compared with those of the same k, since k alone moves the ratio:
 
-        D = N / (N - G) * sum over k of sum over requests of (y - x * Y_k / X_k)^2 / sum over k of X_k * Var(a | k)
+        D = N / (N - G) * sum over requests of (y - x * Y_k / X_k)^2 / sum over k of X_k * Var(a | k)
 
-    for N requests in G groups. Few requests are pulled toward a prior guess.
+    for N requests in G groups, one for each k. Few requests are pulled toward a prior guess.
     """
     chances = [accepted / reached for reached, _, accepted in positions(counts)]
     squares = independent = requests = freedom = 0.0
@@ -188,7 +190,7 @@ def _extended(values: Sequence[float], depth: int) -> list[float]:
 
 
 def _mean(hits: float, tries: float) -> float:
-    """hits / tries, within [0, 1] against rounding."""
+    """The rate of hits, within [0, 1] against rounding."""
     return min(1.0, hits / tries)
 
 

@@ -6,10 +6,10 @@ Counted per step with cap k, drafted d and accepted a, for each position i from 
     proposed_i  += [reached and d >= i]        it did
     accepted_i  += [a >= i]                    the target agreed
 
-Only our own cap censors a position; a draft that the drafter ended early is missing coverage, which is evidence.
-So does the end of the request: its last step was clipped to what the request kept, and of the position behind the
-last kept token nothing is known if it was accepted. Counting it only when it was rejected would read short answers
-as bad drafts, hence a last step counts its accepted positions and no more.
+Only our own cap censors a position, and the end of the request; a draft that the drafter ended early is
+missing coverage, which is evidence. A request's last step was clipped to what the request kept, and of the
+position behind the last kept token nothing is known if it was accepted. Counting it only when it was rejected
+would read short answers as bad drafts, hence a last step counts its accepted positions and no more.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class RequestSteps:
 def counters(steps: RequestSteps) -> dict[str, float]:
     """The decaying counters one request adds to its cells.
 
-    Keys: `requests`, `steps`, `tokens`, `drafted`, `accepted`; for its k `steps:<k>` and `tokens:<k>`, and where
-    it decoded speculatively the request moments `requests:<k>`, `xx:<k>`, `xy:<k>`, `yy:<k>` (see `Cluster`) for
-    the design effect; per position i `reached:<i>`, `proposed:<i>`, `accepted:<i>`, left out where zero.
+    Keys: `requests`, `steps`, `tokens`, `drafted`, `accepted`; for its k `steps:<k>` and `tokens:<k>`, and
+    where it decoded speculatively the request moments `requests:<k>`, `xx:<k>`, `xy:<k>`, `yy:<k>` (see
+    `Cluster`) for the design effect; per position i `reached:<i>`, `proposed:<i>`, `accepted:<i>`, left out
+    where zero.
 
     Raises:
         ValueError: The numbers cannot be true.
@@ -147,8 +148,8 @@ def clusters(counts: Mapping[str, float]) -> Iterator[Cluster]:
 def is_sound(counts: Mapping[str, float]) -> bool:
     """Whether counters can be what requests added up to: finite, not negative, and no more hits than tries.
 
-    A store may hand over what something else wrote into it, or lose a field. Such a cell counts nowhere: using
-    the half of it that looks right would read lost hits as misses.
+    A store may hand over what something else wrote into it, or lose a field. Such a cell counts nowhere:
+    using the half of it that looks right would read lost hits as misses.
     """
     if not all(0.0 <= value < math.inf for value in counts.values()):  # NaN compares false
         return False

@@ -24,9 +24,10 @@ TWO_MODEL_ALPHA: Final[Mapping[str, float]] = {
     "reasoning": 0.70,
     "other": 0.60,
 }
-"""Effective acceptance of two-model speculation by task: the middles of the ranges published for code 0.75-0.85,
-sql 0.80-0.88, structured 0.75-0.82, math 0.70-0.78, qa 0.70-0.80, summarization 0.65-0.75, legal 0.65-0.72,
-translation 0.60-0.70, support 0.55-0.68 and creative 0.45-0.60; the others stand between their neighbours."""
+"""Effective acceptance of two-model speculation by task: the middles of the ranges published for code
+0.75-0.85, sql 0.80-0.88, structured 0.75-0.82, math 0.70-0.78, qa 0.70-0.80, summarization 0.65-0.75, legal
+0.65-0.72, translation 0.60-0.70, support 0.55-0.68 and creative 0.45-0.60; the others stand between their
+neighbours."""
 
 COPYING_ALPHA: Final[Mapping[str, float]] = {
     "code": 0.55,
@@ -56,9 +57,9 @@ _COPYING_METHODS: Final = frozenset({"ngram", "suffix"})
 def prior(method: str, task: str, alpha: float | None = None) -> Prior:
     """The prior of a task on a pool that drafts with `method`.
 
-    `alpha` overrides the table's effective acceptance; a task that is in no table is taken as `other`. Copying
-    drafters (n-gram, suffix) miss by proposing nothing, model drafters by being wrong, so that the same effective
-    acceptance is split differently into coverage and conditional acceptance.
+    `alpha` overrides the table's effective acceptance; a task that is in no table is taken as `other`.
+    Copying drafters (n-gram, suffix) miss by proposing nothing, model drafters by being wrong, so that the
+    same effective acceptance is split differently into coverage and conditional acceptance.
     """
     copying = method in _COPYING_METHODS
     if alpha is None:

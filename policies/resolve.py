@@ -2,8 +2,8 @@
 
 One merge serves both uses: `resolve` makes the values a decision needs, `explain` tells where each came from.
 
-A layer may move only `k.max` or `k.min`: a `k.default` that it inherits follows into the span. What one layer says
-itself, or says against a layer below, must be consistent.
+A layer may move only `k.max` or `k.min`: a `k.default` that it inherits follows into the span. What one layer
+says itself, or says against a layer below, must be consistent.
 """
 
 from __future__ import annotations

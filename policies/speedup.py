@@ -28,8 +28,8 @@ class StepCost(NamedTuple):
 def acceptance_length(acceptance: Sequence[float], coverage: Sequence[float], k: int) -> float:
     """E[L_k] = 1 + sum over i = 1..k of the product over j <= i of c_j * alpha_j: tokens per step.
 
-    `acceptance` and `coverage` are conditional on all before them being accepted, by position. Positions beyond
-    the end of the sequences are taken to be like the last one given; without any, L = 1.
+    `acceptance` and `coverage` are conditional on all before them being accepted, by position. Positions
+    beyond the end of the sequences are taken to be like the last one given; without any, L = 1.
     """
     length = reach = 1.0
     for i in range(k if acceptance and coverage else 0):
@@ -41,8 +41,8 @@ def acceptance_length(acceptance: Sequence[float], coverage: Sequence[float], k:
 def effective_acceptance(length: float, k: int) -> float:
     """The a in [0, 1] with a + a^2 + ... + a^k = length - 1: the one number for people and thresholds.
 
-    `length` is an acceptance length at the reference k; coverage is inside it. The sum is convex and growing in
-    a, so Newton's steps from 1 come down to the solution without passing it.
+    `length` is an acceptance length at the reference k; coverage is inside it. The sum is convex and growing
+    in a, so Newton's steps from 1 come down to the solution without passing it.
     """
     extra = length - 1.0
     if k <= 0 or not extra > 0:

@@ -119,7 +119,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _stand_in(tag: str, value: str | None, event: Any) -> yaml.ScalarNode:  # noqa: ANN401 (the stubs know no event)
+def _stand_in(tag: str, value: str | None, event: Any) -> yaml.ScalarNode:  # the stubs know no event
     return yaml.ScalarNode(tag, value or "", event.start_mark, event.end_mark)
 
 

@@ -30,8 +30,9 @@ class Part(NamedTuple):
 class AsgiExchange:
     """Posts a JSON body to `app` (or gets, without one) and yields the response as it comes.
 
-    `status` and `content_type` are known once the first part is. The app runs in a task of its own, in `context`
-    or else a copy of the reader's. Parts that are ready together come together: the reader decides the pace.
+    `status` and `content_type` are known once the first part is. The app runs in a task of its own, in
+    `context` or else a copy of the reader's. Parts that are ready together come together: the reader decides
+    the pace.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class AsgiExchange:
         self._task: asyncio.Task[None] | None = None
 
     async def parts(self) -> AsyncIterator[Part]:
-        """The response body. Raises what the app raises before its response is complete, and AppError when it
-        just ends, or is cancelled, before that.
+        """The response body.
+
+        Raises what the app raises before its response is complete, and AppError when it just ends, or is
+        cancelled, before that.
         """
         self._task = asyncio.create_task(self._run(), context=self._context)
         first = True
@@ -92,8 +95,8 @@ class AsgiExchange:
     async def close(self) -> None:
         """Tell the app that its client is gone, and wait until it has let go of the request.
 
-        An app that takes no notice is cancelled. Not at once: FastAPI apps often run handlers in tasks of their
-        own, which end with a disconnect but survive the cancellation of the task that waits for them.
+        An app that takes no notice is cancelled. Not at once: FastAPI apps often run handlers in tasks of
+        their own, which end with a disconnect but survive the cancellation of the task that waits for them.
         """
         if self._task is None:
             return

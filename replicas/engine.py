@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import ContextVar, copy_context
 from http import HTTPStatus
+from multiprocessing import active_children
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,20 +29,24 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from replicas.asgi import AppError, AsgiExchange
 from replicas.frames import Call, Frame, Load, ReplicaError
 from replicas.observation import Observation
-from replicas.profiles import ModelSpec, Profile, engine_arguments
+from replicas.profiles import ModelSpec, Profile, engine_arguments, server_arguments
 from replicas.scheduler import K_KEY, scheduler_class
 from replicas.splice import Splicer, with_usage_chunk
 
 _OURS = "specroute"
+_SHUTDOWN_S = 15.0
+"""vLLM kills a core after 5 s, but its worker alone takes 4 to end in order and give memory back."""
+
 _observation: ContextVar[Observation | None] = ContextVar("observation", default=None)
 
 
-class ObservedLLM(AsyncLLM):
+class ObservedLLM(AsyncLLM):  # type: ignore[misc]
     """AsyncLLM whose requests carry their k, and are watched by the `Observation` of the current context."""
 
-    async def generate(  # type: ignore[override]
+    async def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
     ) -> AsyncGenerator[RequestOutput, None]:
+        """As AsyncLLM does, for the observation of the context."""
         observation = _observation.get()
         if observation is None:
             async with aclosing(super().generate(prompt, sampling_params, request_id, **options)) as outputs:
@@ -97,7 +102,7 @@ class VllmEngine:
         llm = ObservedLLM.from_vllm_config(config)
         try:
             progress("preparing the OpenAI server")
-            frontend = Namespace(**(vars(FrontendArgs()) | vars(arguments)))
+            frontend = Namespace(**(vars(FrontendArgs(**server_arguments(model))) | vars(arguments)))
             tasks = await llm.get_supported_tasks()
             app = build_app(frontend, tasks, llm.model_config)
             await init_app_state(llm, app.state, frontend, tasks)
@@ -164,5 +169,6 @@ class VllmEngine:
             raise ReplicaError("the engine core has ended")
 
     def shutdown(self) -> None:
-        """End the engine core and its workers."""
-        self._llm.shutdown()
+        """End the engine core and its workers, and wait for them: up to a quarter of a minute."""
+        self._llm.shutdown(timeout=_SHUTDOWN_S)
+        active_children()  # takes note of the ended ones, which would stay as zombies otherwise

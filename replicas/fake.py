@@ -1,7 +1,8 @@
-"""A seeded engine with the same protocol and no vLLM: for tests of everything around engines, and for benches.
+"""A seeded engine with the same protocol and no vLLM: for tests of what is around engines, and for benches.
 
-It answers chat and text completions in OpenAI's form, with words for tokens. Its drafter's acceptance is set per
-profile, or per request through `metadata.fake_alpha`, so that what a router learns can be compared with the truth.
+It answers chat and text completions in OpenAI's form, with words for tokens. Its drafter's acceptance is set
+per profile, or per request through `metadata.fake_alpha`, so that what a router learns can be compared with
+the truth.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from replicas.frames import Call, Ending, Frame, Load, ReplicaError
 from replicas.profiles import ModelSpec, Profile
 
-_WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+_WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "mu", "nu")
 
 
 class FakeSettings(BaseModel):
@@ -75,7 +76,7 @@ class FakeEngine:
         )
 
     async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
-        rng = Random(zlib.crc32(call.body))  # noqa: S311
+        rng = Random(zlib.crc32(call.body))
         wanted = _wanted_tokens(body)
         k = min(call.k, self._profile.k)
         metadata = body.get("metadata")

@@ -1,7 +1,7 @@
 """What travels between the router and a replica: one call in, frames out.
 
-Frames cross process boundaries by the thousand, so they are plain tuples with names. Everything a router needs
-to know stands beside the client's bytes, so that it never has to read them.
+Frames cross process boundaries by the thousand, so they are plain tuples with names. Everything a router
+needs to know stands beside the client's bytes, so that it never has to read them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Call(NamedTuple):
     k: int
     """Most draft tokens per step; 0 is plain decoding, on any pool."""
     details: bool = False
-    """Whether the client asked for the `specroute` object, which needs a place to stand (`Frame.splice_at`)."""
+    """Whether the client asked for the `specroute` object; it needs a place to stand (`Frame.splice_at`)."""
 
 
 class Load(NamedTuple):

@@ -35,7 +35,7 @@ def convert_in_process(source: Path, folder: Path, progress: Progress) -> None:
     command = [sys.executable, "-P", "-m", "replicas.gguf_convert", str(source), str(folder)]
     # stderr (progress bars, warnings) goes to a file: a pipe that nobody reads would fill up and stop it.
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        with subprocess.Popen(  # noqa: S603  (our own module and two paths)
+        with subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -43,8 +43,8 @@ def assign_cores(profiles: Sequence[Profile], cores: Sequence[int]) -> dict[str,
 def cpu_environment(profile: Profile, cores: Sequence[int]) -> dict[str, str]:
     """Environment variables of a replica on a CPU machine.
 
-    vLLM binds its OpenMP threads to the given cores. Intel's OpenMP, when installed, is preloaded: vLLM's guide
-    to CPU installation asks for it, above all for speculative decoding.
+    vLLM binds its OpenMP threads to the given cores. Intel's OpenMP, when installed, is preloaded: vLLM's
+    guide to CPU installation asks for it, above all for speculative decoding.
     """
     bind = ",".join(str(core) for core in cores)
     variables = {

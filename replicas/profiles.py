@@ -22,6 +22,11 @@ class ModelSpec(BaseModel):
         EMBEDDED, min_length=1, description="A Hugging Face folder, or `embedded` for the packaged model."
     )
     max_model_len: int = Field(8192, ge=64, description="Most tokens of prompt and answer together.")
+    server_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further arguments of vLLM's OpenAI server, passed as they stand: how this model calls "
+        "tools (`tool_call_parser`, `enable_auto_tool_choice`), its `chat_template` …",
+    )
 
 
 class PromptLookup(BaseModel):
@@ -117,6 +122,16 @@ _RESERVED = frozenset(
         "max_model_len",
     }
 )
+
+
+def server_arguments(model: ModelSpec) -> dict[str, Any]:
+    """The keyword arguments of vLLM's FrontendArgs, the settings of its OpenAI server.
+
+    vLLM refuses `tool_choice` without a parser. The embedded model has one, so that clients with tools are
+    served.
+    """
+    tools = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"} if model.path == EMBEDDED else {}
+    return tools | model.server_args
 
 
 def engine_arguments(profile: Profile, model: ModelSpec, *, folder: str, on_cpu: bool) -> dict[str, Any]:

@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 
 K_KEY = "specroute_k"
 
+_VllmScheduler: Any = object
+"""Stands for either of vLLM's schedulers, which the mix-ins below come before."""
+
 
 @dataclass
-class StepLog(RequestSpecDecodeMetrics):
+class StepLog(RequestSpecDecodeMetrics):  # type: ignore[misc]
     """vLLM's per-request record, made complete: one entry for every decode step.
 
-    vLLM observes only the steps that verified drafts, and counts accepted tokens before a stop cut them. Here a
-    step without drafts is an entry too (drafted 0), and the last step is clipped to the tokens the request kept,
-    so that over a finished request: tokens = tokens of the prefill step + sum(1 + accepted).
+    vLLM observes only the steps that verified drafts, and counts accepted tokens before a stop cut them. Here
+    a step without drafts is an entry too (drafted 0), and the last step is clipped to the tokens the request
+    kept, so that over a finished request: tokens = tokens of the prefill step + sum(1 + accepted).
     """
 
     observed: tuple[int, int] | None = None
 
-    def observe(self, num_draft_tokens: int, num_accepted: int, detailed: bool = False) -> None:  # noqa: ARG002, FBT001
+    def observe(self, num_draft_tokens: int, num_accepted: int, detailed: bool = False) -> None:  # noqa: ARG002
         """Hold what vLLM saw of the current step until `close_step` knows what was kept of it."""
         self.observed = (num_draft_tokens, num_accepted)
 
@@ -64,14 +67,16 @@ def draft_limit(request: Request, most: int) -> int:
     return most if k is None else max(0, min(int(k), most))
 
 
-class _PerRequestK:
+class _PerRequestK(_VllmScheduler):  # type: ignore[misc]
     """What both schedulers share; mixed in before vLLM's class."""
+
+    dynamic_sd_lookup: list[int] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         end_with_parent()
-        # A request whose prompt is in the prefix cache would start with k placeholder drafts, which no drafter
-        # proposed. vLLM leaves them out wherever it has a batch-size table, so it is given a constant one.
+        # A request whose prompt is in the prefix cache would start with k placeholder drafts, which no
+        # drafter proposed. vLLM leaves them out where it has a batch-size table, so it gets a constant one.
         if self.num_spec_tokens and self.dynamic_sd_lookup is None:
             self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.max_num_running_reqs + 1)
 
@@ -112,7 +117,7 @@ class _PerRequestK:
         self,
         request: Request,
         new_token_ids: list[int],
-        is_stale: bool = False,  # noqa: FBT001
+        is_stale: bool = False,
     ) -> tuple[list[int], bool]:
         decode = request.num_output_tokens > 0
         kept, stopped = super()._update_request_with_output(request, new_token_ids, is_stale)
@@ -121,11 +126,11 @@ class _PerRequestK:
         return kept, stopped
 
 
-class _AsyncCuts:
+class _AsyncCuts(_VllmScheduler):  # type: ignore[misc]
     """The further cut that scheduling ahead needs; mixed in before `_PerRequestK`.
 
-    There the drafts are placeholders when a step is scheduled and real ones in the worker, which reads as many
-    as the placeholders: cutting those cuts the drafts.
+    There the drafts are placeholders when a step is scheduled and real ones in the worker, which reads as
+    many as the placeholders: cutting those cuts the drafts.
     """
 
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
@@ -138,11 +143,11 @@ class _AsyncCuts:
                 request.spec_token_ids = request.spec_token_ids[:k]
 
 
-class PerRequestKScheduler(_PerRequestK, Scheduler):
+class PerRequestKScheduler(_PerRequestK, Scheduler):  # type: ignore[misc]
     """For engines that schedule synchronously (CPU, n-gram, suffix, Medusa)."""
 
 
-class AsyncPerRequestKScheduler(_AsyncCuts, _PerRequestK, AsyncScheduler):
+class AsyncPerRequestKScheduler(_AsyncCuts, _PerRequestK, AsyncScheduler):  # type: ignore[misc]
     """For engines that schedule ahead (EAGLE, draft models, MTP on GPU)."""
 
 

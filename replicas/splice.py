@@ -13,8 +13,8 @@ _SEPARATOR = b"\n\n"
 def with_usage_chunk(body: bytes) -> bytes:
     """`body` with `stream_options.include_usage` set when it asks for a stream.
 
-    The details object stands in the stream's usage chunk, so a client that asks for details asks for that chunk.
-    Anything that is not a JSON object with `stream: true` is returned as it is, for vLLM to judge.
+    The details object stands in the stream's usage chunk, so a client that asks for details asks for that
+    chunk. Anything that is not a JSON object with `stream: true` is returned as it is, for vLLM to judge.
     """
     try:
         request = json.loads(body)
@@ -32,8 +32,9 @@ def with_usage_chunk(body: bytes) -> bytes:
 class Splicer:
     """Finds the closing brace of the JSON body, or of a stream's last event before `[DONE]`.
 
-    One event is held back, since only the next one tells whether it was the last. Events end with an empty line,
-    which JSON inside them cannot hold; so text that looks like an event inside one is not taken for one.
+    One event is held back, since only the next one tells whether it was the last. Events end with an empty
+    line, which JSON inside them cannot hold; so text that looks like an event inside one is not taken for
+    one.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Splicer:
 
 
 def _closing_brace(data: bytes, end: int) -> int | None:
-    """Where the JSON object that ends at `end` closes; None when nothing, or nothing but `{`, is before that."""
+    """Where the JSON object that ends at `end` closes; None where there is no object, or an empty one."""
     position = len(data[:end].rstrip()) - 1
     if position < 0 or data[position : position + 1] != b"}" or data[:position].rstrip()[-1:] in {b"{", b""}:
         return None

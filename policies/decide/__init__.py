@@ -1,8 +1,9 @@
 """The decision: from one frozen context to an arm and the reason for it.
 
-`favoured` says what the policy's mode and the evidence favour; around it, `placed` sees to pools that are away or
-full, `drawn` to holdout and exploration, and shadow mode to serving plainly. What a request itself demands comes
-before all of them. Randomness comes in as a field of the context, so that every decision can be replayed.
+`favoured` says what the policy's mode and the evidence favour; around it, `placed` sees to pools that are
+away or full, `drawn` to holdout and exploration, and shadow mode to serving plainly. What a request itself
+demands comes before all of them. Randomness comes in as a field of the context, so that every decision can be
+replayed.
 """
 
 from __future__ import annotations

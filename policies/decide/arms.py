@@ -53,7 +53,7 @@ def best_arm(context: Context) -> Arm | None:
 
 
 def nearest_arm(context: Context, k: int) -> Arm | None:
-    """The arm that comes nearest to `k` without passing the policy's or its pool's largest; then the best one."""
+    """The arm nearest to `k` that passes neither the policy's largest nor its pool's; of several the best."""
 
     def of(pool: Pool) -> Arm:
         return arm(context, pool, min(k, largest_k(pool, context.policy)))
@@ -68,7 +68,7 @@ def arm(context: Context, pool: Pool, k: int) -> Arm:
 
 
 def vanilla_pool(context: Context) -> Pool:
-    """Where to decode plainly: where there is room, and rather without a drafter, which costs even when unused.
+    """Where to decode plainly: where there is room, rather without a drafter, which costs even when unused.
 
     What an engine with a drafter refuses needs a pool without one, if there is any in the deployment.
 

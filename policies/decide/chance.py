@@ -41,10 +41,10 @@ def drawn(context: Context, decision: Decision) -> Decision:
 def _exploration(context: Context, decision: Decision) -> tuple[list[_Try], float]:
     """The arms worth trying instead of the decided one, and the share of requests that try one.
 
-    Every pool that drafts and has room is tried at the policy's `k.default`, so that no choice between routes or
-    pools is a one-way switch; the one that was decided for at its largest k, because the cap we set ourselves is
-    the only thing that hides a position. Where some pools have little evidence, these alone are tried, by up to
-    `max_share`. A share of 0 means never.
+    Every pool that drafts and has room is tried at the policy's `k.default`, so that no choice between routes
+    or pools is a one-way switch; the one that was decided for at its largest k, because the cap we set
+    ourselves is the only thing that hides a position. Where some pools have little evidence, these alone are
+    tried, by up to `max_share`. A share of 0 means never.
     """
     policy = context.policy
     if policy.exploration.share <= 0:

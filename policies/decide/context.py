@@ -71,9 +71,9 @@ class Pool:
 class Context:
     """All that a decision depends on.
 
-    `estimates` has one entry per speculative pool; a pool without one is never chosen to speculate. `last` is the
-    route that evidence favoured for this tenant and task before. `draws` are independent uniform numbers in
-    [0, 1): for holdout, for exploring, and for which arm to explore.
+    `estimates` has one entry per speculative pool; a pool without one is never chosen to speculate. `last` is
+    the route that evidence favoured for this tenant and task before. `draws` are independent uniform numbers
+    in [0, 1): for holdout, for exploring, and for which arm to explore.
     """
 
     policy: EffectivePolicy
@@ -90,10 +90,10 @@ class Context:
 class Decision:
     """An arm, why it was chosen, and how likely that was.
 
-    `settled` is the route that evidence favours, which hysteresis remembers; chance and outages leave it alone.
-    `propensity` is the probability of the arm (profile and k) that was taken, over the context's draws. `alpha`
-    and `expected_speedup` are of the speculative arm that was taken or, on vanilla, compared. `intended` names
-    the arm that shadow mode, a full pool or one that is away kept the request from.
+    `settled` is the route that evidence favours, which hysteresis remembers; chance and outages leave it
+    alone. `propensity` is the probability of the arm (profile and k) that was taken, over the context's
+    draws. `alpha` and `expected_speedup` are of the speculative arm that was taken or, on vanilla, compared.
+    `intended` names the arm that shadow mode, a full pool or one that is away kept the request from.
     """
 
     profile: str

@@ -134,14 +134,14 @@ def _free_ports(count: int) -> list[int]:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _free_range(count: int) -> int:
     """The first of `count` ports in a row that are free now, below the range the system hands out."""
-    starts = range(31000, 32700, count)
-    first = os.getpid() % len(starts)
-    for start in (*starts[first:], *starts[:first]):
+    starts = range(31000, 32700, count + 1)
+    for number in range(len(starts)):
+        start = starts[(os.getpid() + number) % len(starts)]
         with ExitStack() as stack:
             try:
                 for port in range(start, start + count + 1):

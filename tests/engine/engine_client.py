@@ -172,7 +172,7 @@ class EngineHost:
     def stop(self) -> None:
         """End the process."""
         if self._connection is not None:
-            self._connection.close()
+            self.send("quit")
         if self.process.poll() is None:
             try:
                 self.process.wait(timeout=20)

@@ -1,7 +1,7 @@
 """One real engine in a process of its own, spoken to over a socket.
 
-vLLM takes its thread binding from the environment and its engine cannot share a process with another one bound
-to other cores, so tests start this file once per engine: `python engine_host.py SOCKET PROFILE MODEL_FOLDER`.
+vLLM takes its thread binding from the environment and an engine cannot share a process with one bound to
+other cores, so tests start this file once per engine: `python engine_host.py SOCKET PROFILE MODEL_FOLDER`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Host:
         ).start()
         while (command := await commands.get()) is not None:
             number, name, argument = command
+            if name == "quit":
+                return
             if name == "cancel":
                 if task := self._tasks.get(argument):
                     task.cancel()
@@ -109,7 +111,7 @@ async def main() -> None:
         try:
             await Host(engine, connection).run()
         finally:
-            engine.shutdown()
+            await asyncio.to_thread(engine.shutdown)
 
 
 if __name__ == "__main__":

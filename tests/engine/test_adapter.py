@@ -171,13 +171,15 @@ def test_structured_output_passes_through(ngram: EngineHost, k: int) -> None:
     assert max(answer.ending.per_step_drafted, default=0) <= k
 
 
-def test_tools_pass_through(ngram: EngineHost) -> None:
+@pytest.mark.parametrize("k", [0, 4])
+def test_tools_pass_through(ngram: EngineHost, k: int) -> None:
     """A named tool is called with arguments of its schema."""
     function = {
         "name": "paint",
+        "strict": True,
         "parameters": {
             "type": "object",
-            "properties": {"colour": {"enum": ["red", "green"]}},
+            "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
             "required": ["colour"],
             "additionalProperties": False,
         },
@@ -186,11 +188,12 @@ def test_tools_pass_through(ngram: EngineHost) -> None:
         "tools": [{"type": "function", "function": function}],
         "tool_choice": {"type": "function", "function": {"name": "paint"}},
     }
-    answer = ngram.answer(CHAT | tools | {"max_tokens": 40}, k=4)
+    answer = ngram.answer(CHAT | tools | {"max_tokens": 100}, k=k)
     assert answer.status == 200, answer.data
     (call,) = answer.body["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] == "paint"
     assert json.loads(call["function"]["arguments"])["colour"] in {"red", "green"}
+    assert answer.ending.counted
 
 
 def test_logprobs_pass_through(ngram: EngineHost) -> None:
@@ -256,8 +259,10 @@ def test_a_seeded_prompt_in_chunks_is_reproducible(hosts: dict[str, EngineHost],
 
 
 def test_a_forced_usage_chunk_is_only_for_details(ngram: EngineHost) -> None:
-    """What `details` changes in the request is what a client could have asked for itself."""
+    """A client that asks for details gets the usage chunk it could have asked for itself, others do not."""
     asked = json.dumps(TEXT | {"stream": True}).encode()
-    assert len(ngram.answer(asked, k=2, details=True).events) == len(
-        ngram.answer(with_usage_chunk(asked)).events
-    )
+    forced = ngram.answer(asked, k=2, details=True).events[-1]
+    explicit = ngram.answer(with_usage_chunk(asked), k=2).events[-1]
+    assert forced["usage"] == explicit["usage"]
+    assert forced["choices"] == []
+    assert ngram.answer(asked, k=2).events[-1]["choices"]

@@ -22,7 +22,7 @@ TOKENS = 48
 def gap_at_first_difference(
     reference: Answer, other: Answer, vanilla: EngineHost, body: dict[str, Any]
 ) -> float:
-    """How much better, in log-probability, vanilla's token is than the other engine's where they first part."""
+    """The log-probabilities' distance of vanilla's two best tokens, where the answers first part."""
     pairs = zip_longest(reference.token_ids, other.token_ids)
     place = next(place for place, (mine, theirs) in enumerate(pairs) if mine != theirs)
     chat = "messages" in body
@@ -43,7 +43,9 @@ def test_answers_are_those_of_plain_decoding(
     bodies = requests(TOKENS)
     expected = [vanilla.start(body) for body in bodies]
     references = [Answer(list(reply)) for reply in expected]
-    identical, explained, unexplained = 0, [], []
+    identical = 0
+    explained: list[tuple[int, float, str, str]] = []
+    unexplained: list[tuple[int, float, str, str]] = []
     drafted = accepted = 0
     for k in range(6):
         replies = [ngram.start(body, k=k) for body in bodies]

@@ -78,7 +78,7 @@ def test_a_stop_token_in_an_accepted_run_clips_it(ngram: EngineHost) -> None:
 def test_a_fully_cached_prompt_starts_without_padded_drafts(
     ngram: EngineHost, *, beside_another: bool
 ) -> None:
-    """A prompt of whole cached blocks and one token leaves one token to compute, where vLLM would pad drafts."""
+    """Whole cached blocks and one more token leave one token to compute, where vLLM would pad drafts."""
     prompt = [1000 + n for n in range(2 * BLOCK_TOKENS + 1)]
     body = {"prompt": prompt, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
     other = ngram.start({**REPEATS, "max_tokens": 120}, k=8) if beside_another else None

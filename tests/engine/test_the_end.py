@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from engine_client import EngineHost
+from engine_client import VANILLA, EngineHost
 
-from replicas.frames import ReplicaError
+from replicas.frames import Frame, ReplicaError
+from replicas.hardware import available_cores
+from replicas.model_store import default_cache_dir, prepare
 
 pytestmark = pytest.mark.engine
 
 LONG = {"prompt": "a b c d", "max_tokens": 1500, "temperature": 0, "ignore_eos": True}
 
 
-def shared_memory() -> set[str]:
-    """Shared memory segments and named semaphores of this machine."""
-    return {file.name for file in Path("/dev/shm").iterdir()}
+def engine_processes(host: EngineHost) -> list[psutil.Process]:
+    children = psutil.Process(host.process.pid).children(recursive=True)
+    return [process for process in children if process.name().startswith("VLLM")]
 
 
-def processes_of(host: EngineHost) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process(host.process.pid).children(recursive=True)
-        if process.is_running()
-    ]
+def shared_memory(processes: list[psutil.Process]) -> set[Path]:
+    """The shared memory these processes have mapped."""
+    maps = {mapping.path for process in processes for mapping in process.memory_maps()}
+    return {Path(path) for path in maps if path.startswith("/dev/shm/")}  # noqa: S108 - where Linux keeps it
+
+
+def rest_of(stream: Iterator[Frame]) -> bytes:
+    """Reads to the end, and insists that no error body comes on the way."""
+    data = b""
+    for frame in stream:
+        data += frame.data
+        assert b"error" not in data
+    return data
 
 
 def test_a_killed_core_fails_every_request_as_the_replicas_fault(vanilla: EngineHost) -> None:
@@ -39,8 +49,7 @@ def test_a_killed_core_fails_every_request_as_the_replicas_fault(vanilla: Engine
     (core,) = [pid for pid, name in vanilla.state()["processes"].items() if "EngineCore" in name]
     os.kill(core, signal.SIGKILL)
     with pytest.raises(ReplicaError):
-        for frame in stream:
-            assert b"error" not in frame.data
+        rest_of(stream)
     with pytest.raises(ReplicaError):
         list(whole)
     with pytest.raises(ReplicaError):
@@ -51,22 +60,49 @@ def test_a_killed_core_fails_every_request_as_the_replicas_fault(vanilla: Engine
 
 
 def test_a_dead_core_takes_its_worker_along(vanilla: EngineHost) -> None:
-    """Nothing of an engine survives its core, and shutting the rest down returns."""
-    (left,) = vanilla.send("shutdown")
-    gone, alive = psutil.wait_procs([p for p in processes_of(vanilla) if "VLLM" in p.name()], timeout=10)
-    assert alive == [], left
+    """Nothing of an engine survives its core, and shutting the rest down returns at once."""
+    _, alive = psutil.wait_procs(engine_processes(vanilla), timeout=10)
+    list(vanilla.send("shutdown"))
+    assert [process.status() for process in alive if process.is_running()] == []
 
 
 def test_shutdown_leaves_nothing(ngram: EngineHost) -> None:
-    """After shutdown no engine process is left, a running call has failed, and shared memory is given back."""
-    running = ngram.start(LONG | {"stream": True})
-    next(iter(running))
-    engine_processes = [process for process in processes_of(ngram) if process.name().startswith("VLLM")]
-    assert len(engine_processes) == 2
-    list(ngram.send("shutdown"))
-    _, alive = psutil.wait_procs(engine_processes, timeout=10)
-    assert alive == []
+    """No process and no shared memory; a running call has failed, and so do later ones."""
+    running = iter(ngram.start(LONG | {"stream": True}))
+    next(running)
+    processes = engine_processes(ngram)
+    assert len(processes) == 2
+    shared = shared_memory(processes)
+    (left,) = ngram.send("shutdown")
+    assert engine_processes(ngram) == []
+    assert len(left) <= 1, "besides Python's resource tracker"
+    assert shared
+    assert [path for path in shared if path.exists()] == []
     with pytest.raises(ReplicaError):
-        list(running)
+        rest_of(running)
     with pytest.raises(ReplicaError):
         ngram.answer(LONG)
+
+
+def test_nothing_outlives_a_killed_replica(tmp_path: Path) -> None:
+    """Killed while the engine loads or when it serves, a replica takes core and worker with it."""
+    folder = prepare(default_cache_dir(), progress=lambda _stage, _fraction: None)
+    cores = available_cores()
+    loading, serving = (
+        EngineHost(VANILLA.model_copy(update={"name": name}), cores[number % len(cores)], folder, tmp_path)
+        for number, name in enumerate(("loading", "serving"))
+    )
+    try:
+        while not (processes := engine_processes(loading)):
+            assert loading.process.poll() is None
+        loading.process.kill()
+        serving.wait_until_ready()
+        processes += engine_processes(serving)
+        assert len(processes) >= 3
+        serving.process.kill()
+        _, alive = psutil.wait_procs(processes, timeout=60)
+        assert alive == []
+    finally:
+        for host in (loading, serving):
+            host.process.kill()
+            host.process.wait()

@@ -13,8 +13,10 @@ def at(values: Sequence[float], index: int) -> float:
     return values[min(index, len(values) - 1)]
 
 
-def draft_step(rng: Random, acceptance: Sequence[float], coverage: Sequence[float], k: int) -> tuple[int, int]:
-    """Drafted and accepted tokens of one step: a run ends where the drafter stops, then the target judges it."""
+def draft_step(
+    rng: Random, acceptance: Sequence[float], coverage: Sequence[float], k: int
+) -> tuple[int, int]:
+    """Drafted and accepted tokens of one step: the drafter ends a run, the target judges it."""
     drafted = accepted = 0
     while drafted < k and rng.random() < at(coverage, drafted):
         drafted += 1

@@ -25,7 +25,7 @@ def request_steps(draw: st.DrawFn) -> RequestSteps:
 
 
 def test_one_request_counts_as_the_definitions_say() -> None:
-    """Reached, proposed and accepted by hand: a rejection, a draft that ended early, an empty draft, an end."""
+    """Reached, proposed and accepted by hand: a rejection, a draft that ended early, an empty one, an end."""
     steps = RequestSteps(k=3, per_step_drafted=[3, 1, 0, 3], per_step_accepted=[1, 1, 0, 3])
     assert positions(counters(steps)) == [(4, 3, 3), (3, 2, 1), (1, 1, 1)]
 
@@ -107,7 +107,7 @@ def test_merging_in_any_order_equals_one_stream(
     parts = [pooled([counters(request) for request in part]) for part in (requests[:cut], requests[cut:])]
     assert pooled(parts) == stream
     assert Counter(stream) == sum((Counter(counters(request)) for request in requests), Counter()) | Counter(
-        {name: 0 for name in stream}
+        dict.fromkeys(stream, 0)
     )
 
 

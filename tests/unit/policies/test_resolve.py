@@ -57,7 +57,9 @@ def test_explain_names_the_layer_of_every_value() -> None:
     assert explained["k.max"] == (7, "tasks.code")
     assert explained["acceptance.half_life"] == ("10m", "defaults")
     assert explain(LAYERED, "x", "qa")[3].layer == "defaults"
-    assert {path: layer for path, _, layer, _ in explain(LAYERED, "x", "qa")}["threshold.enable_above"] == "spec"
+    assert {path: layer for path, _, layer, _ in explain(LAYERED, "x", "qa")}[
+        "threshold.enable_above"
+    ] == "spec"
 
 
 def test_an_explicit_default_belongs_to_the_layer_that_says_it() -> None:

@@ -32,7 +32,7 @@ FREE = StepCost(0.0, 0.0, 0.0)
 
 
 def test_the_rule_of_thumb_gives_its_worked_number() -> None:
-    """k = 4 and alpha = 0.75."""
+    """At k = 4 and alpha = 0.75."""
     assert rule_of_thumb_speedup(0.75, 4) == 2.125
 
 
@@ -97,7 +97,7 @@ def test_acceptance_length_at_the_extremes(
 
 @given(RATES, st.integers(1, 32))
 def test_effective_acceptance_inverts_the_geometric_sum(alpha: float, k: int) -> None:
-    """a + ... + a^k = L - 1 has a as its solution."""
+    """The solution of a + ... + a^k = L - 1 is a."""
     assert effective_acceptance(geometric_length(alpha, k), k) == pytest.approx(alpha, abs=1e-9)
 
 
@@ -127,7 +127,7 @@ def test_all_speedups_at_once_are_the_single_ones(
 def test_plain_decoding_has_speedup_one(
     acceptance: list[float], coverage: list[float], cost: StepCost
 ) -> None:
-    """k = 0 costs one step and yields one token."""
+    """With k = 0 a step costs one and yields one token."""
     assert speedup(acceptance, coverage, 0, cost) == 1.0
     assert speedups([], [], 3, FREE) == [1.0] * 4
 

@@ -196,7 +196,7 @@ async def test_closing_ends_a_streams_source() -> None:
 
 
 async def test_closing_reaches_handlers_in_tasks_of_their_own() -> None:
-    """As vLLM's: the handler's task ends by a disconnect only, and would outlive a cancellation of its waiter."""
+    """As vLLM's: the handler's task ends by a disconnect, and outlives a cancellation of its waiter."""
     handling, ended = asyncio.Event(), asyncio.Event()
 
     async def work() -> Response:

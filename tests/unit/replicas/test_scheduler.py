@@ -64,7 +64,7 @@ step = st.integers(0, K).flatmap(lambda drafted: st.tuples(st.just(drafted), st.
 def test_tokens_are_the_first_and_one_more_than_accepted_in_every_step(
     steps: list[tuple[int, int]], most_tokens: int
 ) -> None:
-    """tokens = 1 + sum(1 + accepted), wherever the request is cut."""
+    """Tokens = 1 + sum(1 + accepted), wherever the request is cut."""
     log = StepLog.new(K)
     tokens = replay(log, steps, most_tokens)
     assert tokens == 1 + sum(1 + accepted for accepted in log.per_step_accepted)
@@ -276,7 +276,7 @@ def test_drafters_that_insist_on_all_k_are_asked_for_all(method: str) -> None:
 
 
 def test_placeholders_are_cut_without_touching_the_shared_list() -> None:
-    """vLLM hands every request the same list: cutting one request's must not cut another's."""
+    """VLLM hands every request the same list: cutting one request's must not cut another's."""
     scheduler = AheadScheduler()
     for name, k in (("none", 0), ("two", 2), ("four", 4)):
         scheduler.add_request(request(k, name))
@@ -310,7 +310,7 @@ def test_steps_are_logged_as_outputs_arrive(scheduler: Any) -> None:
     ("ahead", "expected"), [(True, AsyncPerRequestKScheduler), (False, PerRequestKScheduler)]
 )
 def test_the_scheduler_is_named_so_that_vllm_finds_it(ahead: bool, expected: type) -> None:
-    """vLLM imports the class by its dotted name in the engine core."""
+    """VLLM imports the class by its dotted name in the engine core."""
     module, name = scheduler_class(async_scheduling=ahead).rsplit(".", 1)
     assert getattr(import_module(module), name) is expected
 

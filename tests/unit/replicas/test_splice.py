@@ -19,9 +19,12 @@ MEMBER = b',"specroute":{"k":4}'
 
 # Text that tries to look like the frame it stands in.
 tricky = st.lists(
-    st.sampled_from(["data: [DONE]", "\n\n", "data: ", "}", "{", '"', "\\", "[DONE]", "a", "é", "\u2028"]), max_size=6
+    st.sampled_from(["data: [DONE]", "\n\n", "data: ", "}", "{", '"', "\\", "[DONE]", "a", "é", "\u2028"]),
+    max_size=6,
 ).map("".join) | st.text(max_size=8)
-members = st.dictionaries(st.text(max_size=3), tricky | st.dictionaries(st.text(max_size=2), tricky), min_size=1, max_size=3)
+members = st.dictionaries(
+    st.text(max_size=3), tricky | st.dictionaries(st.text(max_size=2), tricky), min_size=1, max_size=3
+)
 
 
 def parts(data: bytes, cuts: list[int]) -> list[Part]:
@@ -66,7 +69,9 @@ def test_a_stream_gets_the_member_in_its_last_event(
     assert inserted.endswith(b"\n\ndata: [DONE]\n\n")
 
 
-@given(body=members, cuts=cuts, indent=st.none() | st.integers(0, 2), tail=st.sampled_from([b"", b"\n", b" \n"]))
+@given(
+    body=members, cuts=cuts, indent=st.none() | st.integers(0, 2), tail=st.sampled_from([b"", b"\n", b" \n"])
+)
 def test_a_body_gets_the_member_before_its_closing_brace(
     body: dict[str, Any], cuts: list[int], indent: int | None, tail: bytes
 ) -> None:
@@ -100,10 +105,15 @@ def test_only_one_event_is_held_back() -> None:
     """A reader waits for the next event, not for the end."""
     splicer = Splicer()
     assert splicer.feed(Part(b'data: {"a":1}\n\n', first=True, last=False), SSE) == (b"", None)
-    assert splicer.feed(Part(b'data: {"a":2}\n\n', first=False, last=False), SSE) == (b'data: {"a":1}\n\n', None)
+    assert splicer.feed(Part(b'data: {"a":2}\n\n', first=False, last=False), SSE) == (
+        b'data: {"a":1}\n\n',
+        None,
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}])
+@pytest.mark.parametrize(
+    "options", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}]
+)
 def test_a_stream_is_asked_for_its_usage_chunk(options: dict[str, Any]) -> None:
     """And for nothing else."""
     body = {"prompt": "é", "stream": True} | options
@@ -123,8 +133,18 @@ def test_other_stream_options_stay() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"1", b"\xff\xfe\x00", b"[" * 100_000, b'{"stream": false}', b'{"stream": 1}', b'{"prompt": "a"}',
-     b'{"stream": true, "stream_options": 3}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"1",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"stream": false}',
+        b'{"stream": 1}',
+        b'{"prompt": "a"}',
+        b'{"stream": true, "stream_options": 3}',
+    ],
     ids=range(10),
 )
 def test_what_is_no_stream_request_is_left_for_vllm_to_judge(body: bytes) -> None:

@@ -1,0 +1,103 @@
+"""What a pass took against plain decoding of the same prompts.
+
+Sampled answers may differ in length between routes, so the vanilla time of a prompt is scaled to the tokens the
+pass decoded: its vanilla time per token times those tokens. For answers of equal length that changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from router.demo.rows import PassName, Row
+
+_RESAMPLES = 1000
+_SEED = 1
+
+BaselineKind = Literal["paired", "seen", "none"]
+"""Every prompt was also sent vanilla; vanilla requests were seen by chance; there were none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One prompt's decode time, and what the same tokens take in plain decoding."""
+
+    task: str
+    decode_s: float
+    vanilla_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Vanilla time per token: by prompt where pairs were sent, else by task from whatever ran vanilla."""
+
+    kind: BaselineKind
+    by_prompt: Mapping[str, float]
+    by_task: Mapping[str, float]
+
+    def tpot_s(self, row: Row, task: str) -> float | None:
+        """What plain decoding of the row's prompt takes per token; None where that is not known."""
+        return self.by_prompt.get(row.prompt) if self.kind == "paired" else self.by_task.get(task)
+
+
+def baseline(rows: Sequence[Row], tasks: Mapping[str, str]) -> Baseline:
+    """The best comparison the rows allow; `tasks` has the task of every prompt."""
+    by_prompt = {
+        row.prompt: row.tpot_s
+        for row in rows
+        if row.pass_name == "vanilla" and row.route == "vanilla" and row.tpot_s is not None
+    }
+    if by_prompt:
+        return Baseline("paired", by_prompt, {})
+    plain = [row for row in rows if row.route == "vanilla"]
+    by_task = {
+        task: value
+        for task in sorted(set(tasks.values()))
+        if (value := mean_tpot_s(row for row in plain if tasks.get(row.prompt) == task)) is not None
+    }
+    return Baseline("seen" if by_task else "none", {}, by_task)
+
+
+def mean_tpot_s(rows: Iterable[Row]) -> float | None:
+    """Decode time over decoded tokens, all rows together; None without any."""
+    seconds = tokens = 0.0
+    for row in rows:
+        if row.tpot_s is not None and row.decode_s is not None and row.tokens is not None:
+            seconds += row.decode_s
+            tokens += row.tokens - 1
+    return seconds / tokens if tokens else None
+
+
+def pairs(
+    rows: Iterable[Row], pass_name: PassName, against: Baseline, tasks: Mapping[str, str]
+) -> list[Pair]:
+    """The pass's requests that can be compared."""
+    found = []
+    for row in rows:
+        if row.pass_name != pass_name or row.decode_s is None or row.tokens is None or row.tpot_s is None:
+            continue
+        task = tasks[row.prompt]
+        if (vanilla := against.tpot_s(row, task)) is not None:
+            found.append(Pair(task, row.decode_s, vanilla * (row.tokens - 1)))
+    return found
+
+
+def ratio(compared: Sequence[Pair]) -> float | None:
+    """Total decode time over that of plain decoding; None without pairs."""
+    vanilla_s = sum(pair.vanilla_s for pair in compared)
+    return sum(pair.decode_s for pair in compared) / vanilla_s if vanilla_s > 0 else None
+
+
+def interval(compared: Sequence[Pair]) -> tuple[float, float] | None:
+    """The ratio's 90 % interval, from resampled prompts (Efron's percentile bootstrap); None for fewer than two."""
+    if len(compared) < 2 or ratio(compared) is None:  # noqa: PLR2004 - one prompt has no spread
+        return None
+    rng = Random(_SEED)
+    drawn = sorted(
+        value
+        for _ in range(_RESAMPLES)
+        if (value := ratio(rng.choices(compared, k=len(compared)))) is not None
+    )
+    return drawn[len(drawn) // 20], drawn[-len(drawn) // 20]

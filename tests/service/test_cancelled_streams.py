@@ -1,0 +1,92 @@
+"""Clients that go away, at every stage, leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Service
+from shapes import MODEL
+
+pytestmark = pytest.mark.engine
+
+_STREAMS = 200
+_AT_ONCE = 16
+
+
+async def _give_up(client: httpx.AsyncClient, number: int) -> None:
+    """Leave before the headers, before the first event, after a few events, or while reading nothing."""
+    route = "speculative" if number % 2 else "vanilla"
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": f"Story number {number}, please."}],
+        "max_tokens": 400,
+        "ignore_eos": True,
+        "stream": number % 5 != 0,
+    }
+    stage = number % 4
+    try:
+        async with asyncio.timeout(0.03 if stage == 0 else 30):
+            async with client.stream(
+                "POST", "/v1/chat/completions", json=body, headers={"X-Specroute-Route": route}
+            ) as response:
+                if stage == 1 or number % 5 == 0:
+                    return
+                seen = 0
+                async for _ in response.aiter_bytes():
+                    seen += 1
+                    if seen >= stage * 2:
+                        return
+    except TimeoutError:
+        return
+
+
+async def _all(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=_AT_ONCE)) as client:
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(number: int) -> None:
+            async with slots:
+                if number % 5 == 0:  # a client of a whole answer that gives up waiting
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await _give_up(client, number)
+                    return
+                await _give_up(client, number)
+
+        await asyncio.gather(*(one(number) for number in range(1, _STREAMS + 1)))
+
+
+def _in_flight(service: Service) -> int:
+    pools = service.admin("replicas")["pools"]
+    return sum(pool["in_flight"] + pool["status"]["running"] for pool in pools)
+
+
+def _memory_mib(service: Service) -> float:
+    pids = [pool["status"]["pid"] for pool in service.admin("replicas")["pools"]]
+    return sum(
+        int(line.split()[1]) / 1024
+        for pid in pids
+        for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+        if line.startswith("VmRSS")
+    )
+
+
+def test_two_hundred_cancelled_streams_leave_no_trace(service: Service) -> None:
+    """Running counts return to zero on both engines, and so does memory."""
+    asyncio.run(_all(service.url))  # first-time allocations of this load
+    before = _memory_mib(service)
+    asyncio.run(_all(service.url))
+    deadline = time.monotonic() + 10
+    while _in_flight(service) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # A status is a second old at most.
+    time.sleep(1.5)
+    assert _in_flight(service) == 0
+    after = _memory_mib(service)
+    print(f"front ends: {before:.0f} MiB before, {after:.0f} MiB after {_STREAMS} cancelled streams")
+    assert after - before < 30
+    assert service.chat("Say hi.", max_tokens=4).status_code == httpx.codes.OK

@@ -1,0 +1,275 @@
+"""The posterior: shrinkage, design effect, intervals that cover, and evidence that cannot poison it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+
+import pytest
+from drafting import draft_step, simulated_request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.acceptance import (
+    PRIOR_DESIGN_EFFECT,
+    Estimate,
+    Prior,
+    design_effect,
+    draft_acceptance_rate,
+    estimate,
+    pooled,
+)
+from policies.evidence import RequestSteps, counters
+from policies.speedup import acceptance_length, effective_acceptance
+
+pytestmark = pytest.mark.unit
+
+EVEN = Prior((0.5,), (1.0,))
+ONE_REQUEST = counters(RequestSteps(2, [2, 1, 0, 2], [2, 1, 0, 2]))
+
+
+def believed(
+    *levels: Mapping[str, float], prior: Prior = EVEN, strength: float = 20.0, k: int = 4
+) -> Estimate:
+    return estimate(prior, levels, prior_strength=strength, reference_k=k)
+
+
+def evidence(
+    rng: Random,
+    acceptance: Sequence[float],
+    coverage: Sequence[float] = (1.0,),
+    *,
+    requests: int = 20,
+    k: int = 4,
+) -> dict[str, float]:
+    return pooled(
+        [counters(simulated_request(rng, acceptance, coverage, k=k, tokens=60)) for _ in range(requests)]
+    )
+
+
+def test_the_posterior_is_the_formula() -> None:
+    """(m mu + hits) / (m + tries), on counts over the design effect, for coverage and for acceptance."""
+    found = believed(ONE_REQUEST, prior=Prior((0.5,), (0.8,)))
+    reached, proposed, accepted = 4 / 3, 3 / 3, 3 / 3  # one request: the design effect is its prior, 3
+    assert found.acceptance[0] == pytest.approx((20 * 0.5 + accepted) / (20 + proposed))
+    assert found.coverage[0] == pytest.approx((20 * 0.8 + proposed) / (20 + reached))
+
+
+def test_a_position_never_reached_keeps_the_prior() -> None:
+    """As far as the reference k, and as the posterior goes."""
+    found = believed(ONE_REQUEST, prior=Prior((0.6, 0.3), (0.9,)))
+    assert (len(found.acceptance), found.acceptance[3], found.coverage[3]) == (4, 0.3, 0.9)
+
+
+def test_a_small_tenant_borrows_from_its_task() -> None:
+    """One request of its own hardly moves it; without any it is the task's mean."""
+    task = evidence(Random(1), [0.9])
+    borrowed = believed(task, task, {})
+    assert borrowed.acceptance == believed(task, task).acceptance
+    little = believed(task, task, counters(RequestSteps(4, [4] * 3, [0] * 3)))
+    assert borrowed.alpha - 0.1 < little.alpha < borrowed.alpha
+
+
+def test_much_evidence_of_its_own_outweighs_the_task() -> None:
+    """A tenant unlike its task is believed in the end."""
+    task, own = evidence(Random(1), [0.9]), evidence(Random(2), [0.4], requests=200)
+    assert believed(task, task, own).alpha == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_quiet_tenant_drifts_back_and_widens() -> None:
+    """As its counts decay, its mean nears the task's, and in the end it is as unsure as without evidence."""
+    task, own = evidence(Random(1), [0.9]), evidence(Random(2), [0.4])
+    stages = [
+        believed(task, task, {name: value * factor for name, value in own.items()})
+        for factor in (1.0, 0.1, 0.01, 1e-9)
+    ]
+    assert [stage.alpha for stage in stages] == sorted(stage.alpha for stage in stages)
+    widths = [stage.interval[1] - stage.interval[0] for stage in stages]
+    assert widths[0] < widths[1]
+    assert widths[0] < widths[-1]
+    forgotten = believed(task, task, {})
+    assert (stages[-1].alpha, *stages[-1].interval) == pytest.approx((forgotten.alpha, *forgotten.interval))
+
+
+def test_evidence_is_counted_for_the_task_and_for_the_cell_itself() -> None:
+    """Steps that could show something, of the first level and of the last."""
+    task, own = evidence(Random(1), [0.9]), ONE_REQUEST
+    found = believed(task, {}, own)
+    assert (found.evidence_steps, found.own_steps) == (task["reached:1"], 4)
+    assert (believed().evidence_steps, believed().own_steps) == (0, 0)
+
+
+def test_a_rate_of_zero_is_a_rate() -> None:
+    """A tenant whose drafts all failed is not shown its task's rate; one without drafts is."""
+    task, failed = {"drafted": 10.0, "accepted": 5.0}, {"drafted": 4.0, "accepted": 0.0}
+    assert believed(task, failed).draft_acceptance_rate == 0.0
+    assert believed(task, {}).draft_acceptance_rate == 0.5
+    assert believed({}, {}).draft_acceptance_rate is None
+    assert draft_acceptance_rate({"accepted": 3.0}) is None
+
+
+@pytest.mark.parametrize(("k", "rate"), [(1, 0.80), (3, 0.65), (5, 0.54), (7, 0.45)])
+def test_the_expected_draft_acceptance_rate_is_the_one_at_the_reference_k(k: int, rate: float) -> None:
+    """Whatever k the evidence came from."""
+    counts = evidence(Random(3), [0.8], requests=300, k=8)
+    found = believed(counts, prior=Prior((0.8,), (1.0,)), k=k)
+    assert found.expected_draft_acceptance_rate() == pytest.approx(rate, abs=0.02)
+    assert found.draft_acceptance_rate != pytest.approx(rate, abs=0.02)
+
+
+def test_a_drafter_that_never_proposes_accepts_nothing() -> None:
+    """Coverage 0 is effective acceptance 0, without an error on the way."""
+    silent = Estimate(acceptance=(0.9,), coverage=(0.0,), spread=(0.0,), reference_k=4)
+    assert (silent.alpha, silent.interval, silent.length(4)) == (0.0, (0.0, 0.0), (1.0, 0.0))
+    assert silent.expected_draft_acceptance_rate() == 0.0
+
+
+def test_perfect_drafts_have_alpha_one() -> None:
+    """And nothing beyond it."""
+    perfect = Estimate(acceptance=(1.0,), coverage=(1.0,), spread=(0.1,), reference_k=4)
+    assert (perfect.alpha, perfect.interval[1], perfect.length(4)[0]) == (1.0, 1.0, 5.0)
+
+
+def test_alpha_is_the_effective_acceptance_at_the_reference_k() -> None:
+    """Also where the evidence has more positions, and k may lie beyond all of them."""
+    vector = (0.3, 0.8, 0.9, 0.9, 0.5)
+    found = Estimate(acceptance=vector, coverage=(1.0,) * 5, spread=(0.01,) * 5, reference_k=3)
+    assert found.alpha == effective_acceptance(acceptance_length(vector, (1.0,), 3), 3)
+    assert found.length(12)[0] == pytest.approx(acceptance_length(vector, (1.0,) * 5, 12))
+
+
+def test_the_deviation_of_length_is_that_of_its_posterior() -> None:
+    """The delta method agrees with drawing from the Betas."""
+    counts, rng = evidence(Random(5), [0.5, 0.8], [0.7, 0.9], requests=60), Random(6)
+    found = believed(counts, prior=Prior((0.5,), (0.8,)))
+    effect, chances = design_effect(counts), []
+    for i, (a, c) in enumerate(zip(found.acceptance, found.coverage, strict=True), start=1):
+        proposed, reached = 20 + counts[f"proposed:{i}"] / effect, 20 + counts[f"reached:{i}"] / effect
+        chances.append((a * proposed, (1 - a) * proposed, c * reached, (1 - c) * reached))
+    draws = []
+    for _ in range(4000):
+        p = [rng.betavariate(a, b) * rng.betavariate(c, d) for a, b, c, d in chances]
+        draws.append(acceptance_length(p, (1.0,), 4))
+    mean = sum(draws) / len(draws)
+    deviation = math.sqrt(sum((draw - mean) ** 2 for draw in draws) / len(draws))
+    assert found.length(4) == (pytest.approx(mean, abs=0.01), pytest.approx(deviation, rel=0.06))
+
+
+def test_few_requests_are_not_trusted_to_differ_little() -> None:
+    """The design effect starts at its prior guess."""
+    assert design_effect({}) == design_effect(ONE_REQUEST) == PRIOR_DESIGN_EFFECT
+
+
+@pytest.mark.parametrize("ks", [[4], [1, 4, 8]])
+@pytest.mark.parametrize(
+    ("acceptance", "coverage"), [([0.7], [1.0]), ([0.3, 0.75, 1.0], [0.4, 0.95])], ids=["even", "bursty"]
+)
+def test_independent_steps_have_no_design_effect(
+    acceptance: list[float], coverage: list[float], ks: list[int]
+) -> None:
+    """Neither bursts within a step nor a mixture of k looks like correlation between steps."""
+    rng = Random(8)
+    counts = pooled([evidence(rng, acceptance, coverage, requests=1, k=ks[n % len(ks)]) for n in range(600)])
+    assert design_effect(counts) < 1.25
+
+
+def test_requests_that_differ_have_a_design_effect() -> None:
+    """With alpha from a Beta of deviation 0.15 a step is worth a fraction of an independent one."""
+    rng = Random(9)
+    counts = pooled([evidence(rng, [rng.betavariate(6, 3.2)], requests=1) for _ in range(300)])
+    assert 3 < design_effect(counts) < 12
+
+
+def coverage_of_intervals(
+    alpha_of_request: Callable[[Random], float], *, ks: Sequence[int], requests: int, seed: int
+) -> float:
+    """The share of 300 repetitions whose nominal 90 % interval holds the alpha of all requests together."""
+    rng = Random(seed)
+    # Tokens over steps in the long run: a request of so many tokens takes 1 / L of them in steps.
+    alphas = [alpha_of_request(rng) for _ in range(20_000)]
+    steps_per_token = sum(1 / acceptance_length((alpha,), (1.0,), 4) for alpha in alphas) / len(alphas)
+    truth = effective_acceptance(1 / steps_per_token, 4)
+    prior, hits = Prior((0.65,), (1.0,)), 0
+    for _ in range(300):
+        counts = pooled(
+            [
+                counters(
+                    simulated_request(
+                        rng, (alpha_of_request(rng),), (1.0,), k=ks[n % len(ks)], tokens=rng.randint(15, 60)
+                    )
+                )
+                for n in range(requests)
+            ]
+        )
+        low, high = believed(counts, prior=prior).interval
+        hits += low <= truth <= high
+    return hits / 300
+
+
+@pytest.mark.parametrize("ks", [[4], [1, 4, 8]], ids=["one k", "mixed k"])
+def test_intervals_cover_what_they_promise(ks: list[int]) -> None:
+    """Nominal 90 %, with acceptance that varies between requests (beta-binomial)."""
+    covered = coverage_of_intervals(lambda rng: rng.betavariate(6, 3.2), ks=ks, requests=36, seed=11)
+    assert 0.85 <= covered <= 0.95
+
+
+def test_raw_steps_would_not_cover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the design effect the same intervals hold the truth about half of the time: why it is there."""
+    monkeypatch.setattr("policies.acceptance.design_effect", lambda _: 1.0)
+    covered = coverage_of_intervals(lambda rng: rng.betavariate(6, 3.2), ks=[4], requests=36, seed=11)
+    assert covered < 0.7
+
+
+@given(st.integers(1, 12), st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(0, 2**32))
+def test_estimates_agree_with_brute_force(k: int, acceptance: list[float], seed: int) -> None:
+    """E[L_k] of an estimate is the mean of draft-and-verify, within five standard errors."""
+    rng = Random(seed)
+    found = Estimate(tuple(acceptance), (1.0,) * len(acceptance), (0.0,) * len(acceptance), reference_k=4)
+    lengths = [1 + draft_step(rng, acceptance, (1.0,), k)[1] for _ in range(400)]
+    error = math.sqrt(acceptance_variance(acceptance, k) / 400)
+    assert abs(sum(lengths) / 400 - found.length(k)[0]) <= 5 * error + 0.05
+
+
+def acceptance_variance(acceptance: Sequence[float], k: int) -> float:
+    reach, mean, second = 1.0, 0.0, 0.0
+    for i in range(k):
+        reach *= acceptance[min(i, len(acceptance) - 1)]
+        mean, second = mean + reach, second + (2 * i + 1) * reach
+    return max(0.0, second - mean**2)
+
+
+SOUND = evidence(Random(4), [0.7], requests=3)
+POISON = st.dictionaries(
+    st.sampled_from([*SOUND, "reached:9", "requests:9", "nonsense"]),
+    st.one_of(st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0, 5e-324, 1e308]), st.floats(0, 1e6)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(POISON, st.integers(1, 16))
+def test_no_cell_ever_poisons_an_estimate(poison: dict[str, float], k: int) -> None:
+    """Whatever numbers a level holds, means stay in [0, 1], alpha in its interval, and nothing is NaN."""
+    poisoned = {**SOUND, **poison}
+    for levels in ([poisoned], [SOUND, poisoned], [poisoned, SOUND], [pooled([SOUND, poisoned]), SOUND]):
+        found = believed(*levels, k=k)
+        assert all(0 <= value <= 1 for value in (*found.acceptance, *found.coverage))
+        assert all(0 <= value <= 1 for value in found.spread)
+        assert 0 <= found.interval[0] <= found.alpha + 1e-9 <= found.interval[1] + 2e-9 <= 1 + 3e-9
+        assert 0 <= found.expected_draft_acceptance_rate() <= 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -3.0])
+@pytest.mark.parametrize("name", ["reached:1", "proposed:2", "accepted:1", "yy:4", "steps"])
+def test_an_unsound_level_counts_as_missing(name: str, value: float) -> None:
+    """Its other numbers are not believed either, alone or pooled."""
+    poisoned = {**SOUND, name: value}
+    assert believed(SOUND, poisoned) == believed(SOUND, {})
+    assert pooled([SOUND, poisoned]) == SOUND
+
+
+def test_no_level_at_all_is_the_prior() -> None:
+    """Empty levels likewise."""
+    assert believed() == believed({}) == believed({}, {}, {})
+    assert believed().alpha == pytest.approx(0.5)

@@ -1,0 +1,219 @@
+"""The fake engine speaks the real one's protocol, and knows the truth it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicas.fake import FakeEngine, FakeSettings
+from replicas.frames import Call, Engine, Frame, Load, ReplicaError
+from replicas.profiles import ModelSpec, Profile, StepCost
+
+pytestmark = pytest.mark.unit
+
+INSTANT = FakeSettings(prefill_ms=0, step_ms=0)
+NGRAM = Profile(name="ngram", method="ngram", k=8)
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello you"}], "max_tokens": 20}
+TEXT: dict[str, Any] = {"prompt": "hello you", "max_tokens": 20}
+
+
+def engine(profile: Profile = NGRAM, settings: FakeSettings = INSTANT) -> FakeEngine:
+    return FakeEngine(profile, ModelSpec(name="m"), settings)
+
+
+def call(body: dict[str, Any] | bytes, k: int = 4, *, details: bool = False) -> Call:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Call(
+        "id-1", "/v1/chat/completions" if b"messages" in data else "/v1/completions", data, k, details
+    )
+
+
+async def frames(one: Call, target: Engine | None = None) -> list[Frame]:
+    async with aclosing((target or engine()).serve(one)) as answer:
+        return [frame async for frame in answer]
+
+
+def data(answer: list[Frame]) -> bytes:
+    return b"".join(frame.data for frame in answer)
+
+
+def events(raw: bytes) -> list[dict[str, Any]]:
+    lines = raw.decode().split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+
+
+def text(body: dict[str, Any]) -> str:
+    (choice,) = body["choices"]
+    return str(
+        (choice.get("message") or choice.get("delta") or {}).get("content", "") or choice.get("text", "")
+    )
+
+
+@given(max_tokens=st.integers(1, 60), k=st.integers(0, 12), alpha=st.floats(0, 1), stream=st.booleans())
+async def test_every_account_is_exact(max_tokens: int, k: int, alpha: float, stream: bool) -> None:
+    """Tokens = 1 + sum(1 + accepted), no step over k, every token on a frame, whatever cut the last step."""
+    body = TEXT | {"max_tokens": max_tokens, "stream": stream, "metadata": {"fake_alpha": alpha}}
+    answer = await frames(call(body, k))
+    ending = answer[-1].ending
+    assert ending is not None
+    assert ending.counted
+    assert ending.completion_tokens == max_tokens == 1 + sum(1 + a for a in ending.per_step_accepted)
+    assert all(
+        0 <= a <= d <= min(k, 8)
+        for d, a in zip(ending.per_step_drafted, ending.per_step_accepted, strict=True)
+    )
+    assert sum(len(frame.token_ids) for frame in answer) == max_tokens
+
+
+@pytest.mark.parametrize("body", [CHAT, TEXT], ids=["chat", "text"])
+async def test_a_stream_says_what_the_whole_answer_says(body: dict[str, Any]) -> None:
+    """Status on the first frame, ending and load on the last, the same words in between."""
+    stream = await frames(call(body | {"stream": True}))
+    (whole,) = await frames(call(body))
+    assert stream[0].status == whole.status == 200
+    assert [frame.status for frame in stream[1:]] == [0] * (len(stream) - 1)
+    assert (stream[0].content_type, whole.content_type) == ("text/event-stream", "application/json")
+    assert [frame.ending is not None for frame in stream] == [False] * (len(stream) - 1) + [True]
+    assert whole.load is not None
+    assert stream[-1].load == whole.load
+    assert len(text(json.loads(whole.data)).split()) == 20
+    assert len("".join(text(event) for event in events(data(stream))).split()) == 20
+    assert events(data(stream))[-1]["choices"][0]["finish_reason"] == "length"
+
+
+async def test_the_text_depends_on_the_request_alone() -> None:
+    """Pools and k answer alike, and so does the next run."""
+    answers = [await frames(call(TEXT, k)) for k in (0, 3, 8, 3)]
+    answers.append(await frames(call(TEXT), engine(Profile(name="vanilla"))))
+    assert len({text(json.loads(data(answer))) for answer in answers}) == 1
+    assert answers[1][-1].ending is not None
+    assert answers[3][-1].ending is not None
+    assert answers[1][-1].ending.per_step_accepted == answers[3][-1].ending.per_step_accepted
+    assert text(json.loads(data(await frames(call(TEXT | {"prompt": "other"}))))) != text(
+        json.loads(data(answers[0]))
+    )
+
+
+@pytest.mark.parametrize("coverage", [1.0, 0.5])
+async def test_acceptance_is_what_was_set(coverage: float) -> None:
+    """Over many steps the conditional rates come out at alpha and the coverage."""
+    body = TEXT | {"max_tokens": 20_000, "metadata": {"fake_alpha": 0.6}}
+    (frame,) = await frames(call(body), engine(settings=INSTANT.model_copy(update={"coverage": coverage})))
+    assert frame.ending is not None
+    drafted, accepted = frame.ending.per_step_drafted[:-1], frame.ending.per_step_accepted[:-1]
+    proposing = [a for d, a in zip(drafted, accepted, strict=True) if d]
+    assert sum(a > 0 for a in proposing) / len(proposing) == pytest.approx(0.6, abs=0.03)
+    assert len(proposing) / len(drafted) == pytest.approx(coverage, abs=0.03)
+
+
+async def test_a_plain_profile_drafts_nothing() -> None:
+    """Whatever k the call names."""
+    (frame,) = await frames(call(TEXT, 4), engine(Profile(name="vanilla")))
+    assert frame.ending is not None
+    assert frame.ending.per_step_drafted == (0,) * 19
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("body", [CHAT, TEXT], ids=["chat", "text"])
+async def test_details_have_a_place_to_stand(body: dict[str, Any], stream: bool) -> None:
+    """In the body, or in the usage chunk that details ask for."""
+    answer = await frames(call(body | {"stream": stream}, details=True))
+    last = answer[-1]
+    assert last.splice_at is not None
+    raw = data(answer[:-1]) + last.data[: last.splice_at] + b',"specroute":1' + last.data[last.splice_at :]
+    place = events(raw)[-1] if stream else json.loads(raw)
+    assert (place["specroute"], place["usage"]["completion_tokens"]) == (1, 20)
+
+
+async def test_a_usage_chunk_comes_only_when_asked_for() -> None:
+    """As with vLLM."""
+    without = events(data(await frames(call(TEXT | {"stream": True}))))
+    asked = TEXT | {"stream": True, "stream_options": {"include_usage": True}}
+    assert all(event["choices"] and "usage" not in event for event in without)
+    assert events(data(await frames(call(asked))))[-1]["usage"]["completion_tokens"] == 20
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"prompt"', 400),
+        (b"[]", 400),
+        (b'{"max_tokens": 3}', 400),
+        (b'{"prompt": "a", "max_tokens": "many"}', 400),
+        (b'{"prompt": "a", "max_tokens": 0}', 400),
+        (b'{"prompt": "a", "model": "other"}', 404),
+    ],
+)
+async def test_bad_requests_get_an_error_object(body: bytes, status: int) -> None:
+    """And an ending that counts nothing."""
+    (frame,) = await frames(call(body))
+    assert frame.status == status
+    assert json.loads(frame.data)["error"]["code"] == status
+    assert frame.ending is not None
+    assert not frame.ending.counted
+
+
+async def test_the_newer_name_of_max_tokens_comes_first() -> None:
+    """As with vLLM."""
+    (frame,) = await frames(call(CHAT | {"max_completion_tokens": 5}))
+    assert frame.ending is not None
+    assert frame.ending.completion_tokens == 5
+
+
+async def test_models_are_listed() -> None:
+    """Under the model's public name."""
+    (frame,) = await frames(Call("id", "/v1/models", b"", 0))
+    assert json.loads(frame.data)["data"][0]["id"] == "m"
+
+
+async def test_a_closed_answer_is_let_go_of() -> None:
+    """The load falls as soon as the generator is closed, or its reader cancelled."""
+    target = engine()
+    endless = call(TEXT | {"stream": True, "max_tokens": 10_000})
+    async with aclosing(target.serve(endless)) as answer:
+        await anext(answer)
+        assert target.load() == Load(running=1, capacity=16)
+    assert target.load().running == 0
+    reader = asyncio.create_task(frames(call(TEXT | {"max_tokens": 100_000}), target))
+    while target.load().running == 0:  # noqa: ASYNC110 - turns of the loop, no wait
+        await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+    assert reader.cancelled()
+    assert target.load().running == 0
+
+
+async def test_after_shutdown_every_call_is_the_replicas_fault() -> None:
+    """Running ones too."""
+    target = engine()
+    async with aclosing(target.serve(call(TEXT | {"stream": True}))) as answer:
+        await anext(answer)
+        target.shutdown()
+        with pytest.raises(ReplicaError):
+            await anext(answer)
+    with pytest.raises(ReplicaError):
+        await frames(call(TEXT), target)
+    with pytest.raises(ReplicaError):
+        await target.check_health()
+
+
+async def test_steps_take_the_time_their_profile_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In units of a plain step, for prefill and every decode step."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
+    cost = StepCost(verify=0.5, per_token=0.25, per_draft_token=0.125)
+    settings = FakeSettings(alpha=0.0, prefill_ms=7, step_ms=1000)
+    target = engine(NGRAM.model_copy(update={"step_cost": cost}), settings)
+    await frames(call(TEXT | {"max_tokens": 3}, k=2), target)
+    assert slept == [0.007, 2.25, 2.25]

@@ -1,0 +1,114 @@
+"""What a profile may say, and the vLLM arguments it becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from replicas.profiles import ModelSpec, Profile, StepCost, engine_arguments, server_arguments
+
+pytestmark = pytest.mark.unit
+
+MODEL = ModelSpec(name="m", max_model_len=1024)
+NGRAM = Profile(name="ngram", method="ngram", k=5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"method": "none", "k": 3}, "method is none"),
+        ({"method": "ngram"}, "k to 1 or more"),
+        ({"method": "draft_model", "k": 3}, "draft_model names"),
+        ({"method": "ngram", "k": 3, "draft_model": "/d"}, "draft_model names"),
+        ({"method": "suffix", "k": 3}, "'none', 'ngram' or 'draft_model'"),
+        ({"engine_args": {"scheduler_cls": "x", "model": "y"}}, "must not set model, scheduler_cls"),
+        ({"prompt_lookup": {"min": 4, "max": 2}}, r"min \(4\) must not be above max \(2\)"),
+        ({"name": "With Space"}, "String should match"),
+        ({"kay": 3}, "Extra inputs"),
+        ({"replicas": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_profile_that_cannot_work_is_refused(settings: dict[str, Any], complaint: str) -> None:
+    """With a message that names the setting."""
+    with pytest.raises(ValidationError, match=complaint):
+        Profile.model_validate({"name": "p"} | settings)
+
+
+@pytest.mark.parametrize("profile", [Profile(name="v"), NGRAM])
+def test_only_profiles_with_a_drafter_are_speculative(profile: Profile) -> None:
+    """VLLM refuses step counts on an engine that never speculates."""
+    arguments = engine_arguments(profile, MODEL, folder="/f", on_cpu=True)
+    assert profile.speculative is (profile.name == "ngram")
+    assert ("speculative_config" in arguments) is profile.speculative
+    assert ("per_request_spec_decode_metrics" in arguments) is profile.speculative
+
+
+def test_an_ngram_profile_names_its_lookup() -> None:
+    """Its k becomes the engine's largest."""
+    arguments = engine_arguments(NGRAM, MODEL, folder="/f", on_cpu=True)
+    assert arguments["speculative_config"] == {
+        "method": "ngram",
+        "num_speculative_tokens": 5,
+        "prompt_lookup_min": 2,
+        "prompt_lookup_max": 5,
+    }
+    assert (arguments["model"], arguments["served_model_name"], arguments["max_model_len"]) == (
+        "/f",
+        ["m"],
+        1024,
+    )
+
+
+def test_a_draft_model_profile_names_its_drafter() -> None:
+    """And nothing of the n-gram lookup."""
+    profile = Profile(name="d", method="draft_model", k=3, draft_model="/d")
+    config = engine_arguments(profile, MODEL, folder="/f", on_cpu=False)["speculative_config"]
+    assert config == {"method": "draft_model", "num_speculative_tokens": 3, "model": "/d"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_cpu", "dtype"),
+    [("auto", True, "float32"), ("auto", False, "auto"), ("bfloat16", True, "bfloat16")],
+)
+def test_the_cpu_computes_in_float32_unless_told(asked: Any, on_cpu: bool, dtype: str) -> None:
+    """Emulated bfloat16 is slow."""
+    assert (
+        engine_arguments(Profile(name="v", dtype=asked), MODEL, folder="/f", on_cpu=on_cpu)["dtype"] == dtype
+    )
+
+
+def test_the_hardware_decides_worker_and_parallelism() -> None:
+    """On the CPU our worker, on GPUs tensor parallelism."""
+    profile = Profile(name="v", gpus=2)
+    on_cpu = engine_arguments(profile, MODEL, folder="/f", on_cpu=True)
+    on_gpu = engine_arguments(profile, MODEL, folder="/f", on_cpu=False)
+    assert on_cpu["worker_cls"].endswith("SeedSafeWorker")
+    assert "tensor_parallel_size" not in on_cpu
+    assert on_gpu["tensor_parallel_size"] == 2
+    assert "worker_cls" not in on_gpu
+
+
+def test_further_arguments_have_the_last_word() -> None:
+    """They are passed as they stand."""
+    profile = Profile(name="v", engine_args={"enforce_eager": False, "seed": 3})
+    arguments = engine_arguments(profile, MODEL, folder="/f", on_cpu=True)
+    assert (arguments["enforce_eager"], arguments["seed"]) == (False, 3)
+
+
+def test_the_embedded_model_has_a_tool_parser() -> None:
+    """Other models name their own; what is set has the last word."""
+    assert server_arguments(MODEL)["tool_call_parser"] == "hermes"
+    assert server_arguments(ModelSpec(server_args={"tool_call_parser": "xlam"}))["tool_call_parser"] == "xlam"
+    assert server_arguments(ModelSpec(path="/models/m", server_args={"chat_template": "t"})) == {
+        "chat_template": "t"
+    }
+
+
+def test_a_steps_cost_is_in_plain_steps() -> None:
+    """Verification costs where something was drafted, a model drafter's tokens where they were asked for."""
+    cost = StepCost(verify=0.5, per_token=0.1, per_draft_token=0.25)
+    assert cost.plain_steps(drafted=0, asked=0) == 1.0
+    assert cost.plain_steps(drafted=2, asked=4) == pytest.approx(1 + 0.5 + 0.2 + 1.0)
+    assert cost.plain_steps(drafted=0, asked=4) == 2.0

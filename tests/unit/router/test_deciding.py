@@ -1,0 +1,114 @@
+"""What a decision is given, and what is remembered of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import router.deciding
+from fakes import Harness, ending, gone, request
+from policies.decide import Decision
+from router.errors import UnavailableError
+
+pytestmark = pytest.mark.unit
+
+BAND = {"threshold": {"enable_above": 0.6, "disable_below": 0.4}, "acceptance": {"min_steps": 1}}
+
+
+async def harness_in(folder: Path, **spec: Any) -> Harness:
+    return await Harness(folder, mode="threshold", **(BAND | spec)).ready()
+
+
+def learn(harness: Harness, accepted: int, *, task: str = "code", tenant: str = "acme") -> None:
+    """Show many steps of which `accepted` of 4 draft tokens were accepted."""
+    steps = 500
+    harness.learning.record(
+        profile="ngram",
+        task=task,
+        temperature="high",
+        tenant=tenant,
+        k=4,
+        ending=ending((4,) * steps, (accepted,) * steps),
+        half_life_s=600,
+        now_s=harness.clock.now_s,
+    )
+
+
+def decided(harness: Harness, *, task: str = "code", tenant: str = "acme") -> Decision:
+    policy = harness.policies.resolve(tenant=tenant, task=task)
+    return harness.decider.decide(request({"x-specroute-tenant": tenant}), task, policy)
+
+
+def into_the_band(harness: Harness, task: str = "code", tenant: str = "acme") -> None:
+    """Let the old evidence fade and show an acceptance between the two thresholds."""
+    harness.clock.now_s += 20_000
+    for _ in range(4):
+        learn(harness, 1, task=task, tenant=tenant)
+    alpha = decided(harness, task=task, tenant=tenant).alpha
+    assert alpha is not None
+    assert 0.4 < alpha < 0.6
+
+
+async def test_inside_the_band_the_last_choice_stands(tmp_path: Path) -> None:
+    """The same evidence speculates after speculation and does not after vanilla."""
+    harness = await harness_in(tmp_path)
+    learn(harness, 4)
+    assert decided(harness).route == "speculative"
+    into_the_band(harness)
+    again = decided(harness)
+    assert (again.route, again.reason) == ("speculative", "hysteresis")
+
+    learn(harness, 0, task="qa")
+    assert decided(harness, task="qa").route == "vanilla"
+    into_the_band(harness, task="qa")
+    again = decided(harness, task="qa")
+    assert (again.route, again.reason) == ("vanilla", "hysteresis")
+
+
+async def test_the_memory_is_one_per_tenant_and_task(tmp_path: Path) -> None:
+    """What one tenant settled on for a task moves neither its other tasks nor other tenants."""
+    harness = await harness_in(tmp_path)
+    learn(harness, 4, tenant="acme")
+    assert decided(harness, tenant="acme").route == "speculative"
+    into_the_band(harness, tenant="acme")
+    assert decided(harness, tenant="acme").route == "speculative"
+    assert decided(harness, tenant="other").route == "vanilla"
+    assert set(harness.decider._settled) >= {("acme", "code"), ("other", "code")}
+
+
+async def test_the_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tenants longest unseen are forgotten first."""
+    monkeypatch.setattr(router.deciding, "_MAX_REMEMBERED", 3)
+    harness = await harness_in(tmp_path)
+    for tenant in ("a", "b", "c", "a", "d"):
+        decided(harness, tenant=tenant)
+    assert [tenant for tenant, _ in harness.decider._settled] == ["c", "a", "d"]
+
+
+async def test_without_any_pool_the_client_is_told_when_to_come_back(tmp_path: Path) -> None:
+    """503 with Retry-After, pointing to /readyz."""
+    harness = Harness(tmp_path)
+    with pytest.raises(UnavailableError, match="/readyz") as caught:
+        decided(harness)
+    assert caught.value.retry_after_s
+
+
+async def test_an_outage_is_not_remembered_as_a_choice(tmp_path: Path) -> None:
+    """When the preferred pool is back, so is the choice."""
+    harness = await harness_in(tmp_path)
+    learn(harness, 4)
+    assert decided(harness).profile == "ngram"
+    harness.ngram.status_error = gone()
+    await harness.pools.poll()
+    assert decided(harness).profile == "vanilla"
+    harness.ngram.status_error = None
+    await harness.pools.poll()
+    assert decided(harness).profile == "ngram"
+
+
+async def test_requests_speculation_cannot_serve_go_to_vanilla(tmp_path: Path) -> None:
+    """With that reason, whatever the evidence."""
+    harness = await Harness(tmp_path).ready()
+    policy = harness.policies.resolve(tenant="acme", task="code")
+    decision = harness.decider.decide(request(min_p=0.1), "code", policy)
+    assert (decision.route, decision.reason) == ("vanilla", "unsupported")
