@@ -25,6 +25,9 @@ from policies.speedup import acceptance_length, effective_acceptance, expected_d
 NORMAL_90: Final = 1.6448536269514722
 """The standard normal's 95 % point: mean +- this many deviations is a 90 % interval."""
 
+_FEWEST_STEPS: Final = 1e-6
+"""Less is what subtracting decayed counters leaves of nothing."""
+
 PRIOR_DESIGN_EFFECT: Final = 3.0
 PRIOR_DESIGN_REQUESTS: Final = 10.0
 
@@ -153,6 +156,13 @@ def design_effect(counts: Mapping[str, float]) -> float:
     clustered = requests * squares / independent
     effect = (clustered + PRIOR_DESIGN_REQUESTS * PRIOR_DESIGN_EFFECT) / (freedom + PRIOR_DESIGN_REQUESTS)
     return max(1.0, effect) if math.isfinite(effect) else PRIOR_DESIGN_EFFECT
+
+
+def measured_length(counts: Mapping[str, float]) -> float | None:
+    """Tokens per step over the steps that were allowed to draft (k > 0); None where there were none."""
+    steps = counts.get("steps", 0.0) - counts.get("steps:0", 0.0)
+    tokens = counts.get("tokens", 0.0) - counts.get("tokens:0", 0.0)
+    return tokens / steps if steps > _FEWEST_STEPS else None
 
 
 def draft_acceptance_rate(counts: Mapping[str, float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextvars import Context
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ class AsgiExchange:
         self._complete = False
         self._task: asyncio.Task[None] | None = None
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def parts(self) -> AsyncGenerator[Part, None]:
         """The response body.
 
         Raises what the app raises before its response is complete, and AppError when it just ends, or is

@@ -109,9 +109,8 @@ class VllmEngine:
         except BaseException:
             llm.shutdown()
             raise
-        app.state.server = SimpleNamespace(
-            should_exit=False
-        )  # vLLM's error handler would stop its web server
+        # vLLM's error handler would stop its web server.
+        app.state.server = SimpleNamespace(should_exit=False)
         return cls(llm, app, profile)
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
@@ -127,20 +126,23 @@ class VllmEngine:
         splicer = Splicer() if call.details else None
         self._running += 1
         try:
-            async for part in exchange.parts():
-                if observation.engine_died:
-                    raise ReplicaError("the engine core ended during the request")
-                data, splice_at = splicer.feed(part, exchange.content_type) if splicer else (part.data, None)
-                if data or part.first or part.last:
-                    yield Frame(
-                        data=data,
-                        token_ids=observation.take_tokens(),
-                        status=exchange.status if part.first else 0,
-                        content_type=exchange.content_type if part.first else "",
-                        splice_at=splice_at,
-                        ending=observation.ending() if part.last else None,
-                        load=self.load() if part.last else None,
-                    )
+            async with aclosing(exchange.parts()) as parts:
+                async for part in parts:
+                    if observation.engine_died:
+                        raise ReplicaError("the engine core ended during the request")
+                    data, splice_at = part.data, None
+                    if splicer:
+                        data, splice_at = splicer.feed(part, exchange.content_type)
+                    if data or part.first or part.last:
+                        yield Frame(
+                            data=data,
+                            token_ids=observation.take_tokens(),
+                            status=exchange.status if part.first else 0,
+                            content_type=exchange.content_type if part.first else "",
+                            splice_at=splice_at,
+                            ending=observation.ending() if part.last else None,
+                            load=self.load() if part.last else None,
+                        )
         except AppError as error:
             raise ReplicaError("the engine was shut down during the request") from error
         finally:

@@ -63,7 +63,7 @@ class Frame(NamedTuple):
     """The HTTP status, on the first frame; 0 on the others."""
     content_type: str = ""
     splice_at: int | None = None
-    """Offset in `data` of the closing brace before which further JSON members may be put."""
+    """On the last frame: offset in `data` of the closing brace before which JSON members may be put."""
     ending: Ending | None = None
     load: Load | None = None
 

@@ -14,21 +14,32 @@ from replicas.orphans import end_with_parent
 class SeedSafeModelRunner(CPUModelRunner):  # type: ignore[misc]
     """vLLM's CPU model runner, with rewinding of seeded generators that works on the CPU.
 
-    When a prompt is prefilled in chunks, vLLM discards the token sampled after each chunk and rewinds the
-    request's generator by its offset. CPU generators have none and raise, which ends the engine core. Before
-    its first token a request's generator belongs at its seed, so it is put back there instead.
+    When a prompt is computed in chunks, vLLM discards the token sampled after each chunk and rewinds the
+    request's generator by its offset. CPU generators have none and raise, which ends the engine core. So
+    their state is kept over the sampling of a token that will be discarded.
     """
 
+    def _sample(self, *args: Any, **kwargs: Any) -> Any:
+        before = [(generator, generator.get_state()) for generator in self._discarded_generators().values()]
+        try:
+            return super()._sample(*args, **kwargs)
+        finally:
+            for generator, state in before:
+                generator.set_state(state)
+
     def _bookkeeping_sync(self, *args: Any, **kwargs: Any) -> Any:
-        generators: dict[int, torch.Generator] = self.input_batch.generators
-        discarded = self.discard_request_mask.np[: self.input_batch.num_reqs]
-        held = {row: generators.pop(row) for row in list(generators) if discarded[row]}
+        hidden = self._discarded_generators()  # from the rewinding that would raise
+        for row in hidden:
+            del self.input_batch.generators[row]
         try:
             return super()._bookkeeping_sync(*args, **kwargs)
         finally:
-            for row, generator in held.items():
-                generator.manual_seed(generator.initial_seed())
-                generators[row] = generator
+            self.input_batch.generators.update(hidden)
+
+    def _discarded_generators(self) -> dict[int, torch.Generator]:
+        """The generators, by row of the batch, of seeded requests whose sampled token will be discarded."""
+        discarded = self.discard_request_mask.np[: self.input_batch.num_reqs]
+        return {row: generator for row, generator in self.input_batch.generators.items() if discarded[row]}
 
 
 class SeedSafeWorker(CPUWorker):  # type: ignore[misc]
@@ -38,6 +49,6 @@ class SeedSafeWorker(CPUWorker):  # type: ignore[misc]
         """As CPUWorker does; the first thing that is called in the worker's process."""
         end_with_parent()
         super().init_device()
-        # The runner's own __init__ has set everything up; only the method above is to differ.
+        # The runner's own __init__ has set everything up; only the methods above are to differ.
         if type(self.model_runner) is CPUModelRunner:
             self.model_runner.__class__ = SeedSafeModelRunner

@@ -32,6 +32,8 @@ def with_usage_chunk(body: bytes) -> bytes:
 class Splicer:
     """Finds the closing brace of the JSON body, or of a stream's last event before `[DONE]`.
 
+    The place is always in what the last part lets out.
+
     One event is held back, since only the next one tells whether it was the last. Events end with an empty
     line, which JSON inside them cannot hold; so text that looks like an event inside one is not taken for
     one.
@@ -49,12 +51,12 @@ class Splicer:
                 return data, _closing_brace(data, len(data))
             self._held = data
             return b"", None
-        if data.startswith(_DONE):
-            return data, None
-        if (done := data.find(_SEPARATOR + _DONE)) >= 0:
-            return data, _closing_brace(data, done)
+        done = 0 if data.startswith(_DONE) else data.find(_SEPARATOR + _DONE)
         if part.last:
-            return data, None
+            return data, _closing_brace(data, done) if done > 0 else None
+        if done >= 0:
+            self._held = data  # what goes into the place is known with the last part
+            return b"", None
         # The last complete event may be the one, with whatever there is of the next.
         end = data.rfind(_SEPARATOR)
         before = data.rfind(_SEPARATOR, 0, end) if end >= 0 else -1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from policies.acceptance import pooled
+from policies.acceptance import measured_length, pooled
 from policies.cells import EMPTY_RECORD, CellKey, CellRecord
 from router.learning import Learning
 from router.outcomes import Outcome
@@ -134,7 +134,7 @@ class Admin:
             "alpha_by_position": list(believed.acceptance) if speculative_steps else [],
             "coverage": list(believed.coverage) if speculative_steps else [],
             "draft_acceptance_rate": believed.draft_acceptance_rate,
-            "acceptance_length": counts["tokens"] / counts["steps"] if counts.get("steps") else None,
+            "acceptance_length": measured_length(counts),
             "steps": counts.get("steps", 0.0),
             "drafted": counts.get("drafted", 0.0),
             "accepted": counts.get("accepted", 0.0),

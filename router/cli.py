@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from router import cli_alpha, cli_policy
+from router import cli_alpha, cli_demo, cli_policy
 
 app = typer.Typer(
     help="Route chat requests to speculative or plain vLLM engines, from measured acceptance.",
@@ -22,6 +22,7 @@ models = typer.Typer(help="The embedded model.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(cli_policy.app, name="policy")
 app.command("alpha")(cli_alpha.alpha)
+app.command("demo")(cli_demo.demo)
 
 BAD_INPUT = 2
 

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from policies.acceptance import draft_acceptance_rate, pooled
-from policies.cells import CellKey, CellRecord
+from policies.acceptance import draft_acceptance_rate, measured_length, pooled
 from router.outcomes import Outcome
 from router.policy_source import PolicySource
+from router.requests import ANONYMOUS
 from router.stats import Snapshot
 
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -109,18 +109,20 @@ class _StateCollector(Collector):
             "Tokens per step of speculative requests.",
             labels=("profile", "task"),
         )
-        for (profile, task), counts in _by_task(self._snapshot).items():
+        for (profile, task), counts in self._by_task().items():
             if (value := draft_acceptance_rate(counts)) is not None:
                 rate.add_metric([profile, task], value)
-            if counts.get("steps"):
-                length.add_metric([profile, task], counts["tokens"] / counts["steps"])
+            if (tokens := measured_length(counts)) is not None:
+                length.add_metric([profile, task], tokens)
         yield rate
         yield length
 
-
-def _by_task(snapshot: Mapping[CellKey, CellRecord]) -> dict[tuple[str, str], dict[str, float]]:
-    groups: dict[tuple[str, str], list[Mapping[str, float]]] = {}
-    for key in snapshot:
-        if key.tenant is None:
-            groups.setdefault((key.profile, key.task), []).append(snapshot[key].counters)
-    return {name: pooled(counts) for name, counts in groups.items()}
+    def _by_task(self) -> dict[tuple[str, str], dict[str, float]]:
+        """Counters of every task over all temperatures and tenants, decayed to now."""
+        now_s = self._clock()
+        groups: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+        for key, record in self._snapshot.items():
+            if key.tenant is None:
+                half_life_s = self._policies.resolve(tenant=ANONYMOUS, task=key.task).acceptance.half_life
+                groups.setdefault((key.profile, key.task), []).append(record.decayed_to(now_s, half_life_s))
+        return {name: pooled(counts) for name, counts in groups.items()}

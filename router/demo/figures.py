@@ -101,7 +101,9 @@ def figures(rows: Sequence[Row], *, greedy: frozenset[str] = frozenset()) -> Fig
         baseline=against.kind,
         tasks=tuple(
             _of_task(
-                task, [row for row in rows if tasks[row.prompt] == task], [p for p in second if p.task == task]
+                task,
+                [row for row in rows if tasks[row.prompt] == task],
+                [p for p in second if p.task == task],
             )
             for task in names
         ),

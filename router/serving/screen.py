@@ -16,6 +16,9 @@ from router.serving.config import ServeConfig
 from router.settings import EMBEDDED_STORE
 from router.store import redacted_url
 
+READY = "specroute is ready"
+"""Begins the line that says so; the demo waits for it."""
+
 _LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 
 
@@ -67,7 +70,7 @@ class Screen:
         url = f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
         settings = config.settings
         out = self._console.print
-        out(f"[bold green]specroute is ready[/] at [bold]{url}[/] after {seconds:.0f} s")
+        out(f"[bold green]{READY}[/] at [bold]{url}[/] after {seconds:.0f} s")
         for profile in settings.profiles:
             stage = stages.get(profile.name)
             state = (

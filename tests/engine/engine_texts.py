@@ -64,8 +64,8 @@ COMPLETIONS = [
 
 def requests(max_tokens: int) -> list[dict[str, Any]]:
     """All of them as greedy requests."""
-    chats = [{"messages": [{"role": "user", "content": text}]} for text in CHATS]
-    completions = [{"prompt": text} for text in COMPLETIONS]
+    chats: list[dict[str, Any]] = [{"messages": [{"role": "user", "content": text}]} for text in CHATS]
+    completions: list[dict[str, Any]] = [{"prompt": text} for text in COMPLETIONS]
     return [{**body, "max_tokens": max_tokens, "temperature": 0} for body in (*chats, *completions)]
 
 

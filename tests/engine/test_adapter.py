@@ -61,11 +61,10 @@ def test_nothing_of_ours_shows_in_the_answer(ngram: EngineHost, *, streamed: boo
 def test_details_have_a_place_to_stand(ngram: EngineHost, body: dict[str, Any], *, streamed: bool) -> None:
     """A member put in at `splice_at` lands in the body, or in the usage chunk at the end of the stream."""
     answer = ngram.answer(body | {"stream": streamed}, k=4, details=True)
-    (position,) = [
-        sum(len(earlier.data) for earlier in answer.frames[:number]) + frame.splice_at
-        for number, frame in enumerate(answer.frames)
-        if frame.splice_at is not None
-    ]
+    assert [frame.splice_at is not None for frame in answer.frames[:-1]] == [False] * (len(answer.frames) - 1)
+    last = answer.frames[-1]
+    assert last.splice_at is not None
+    position = len(answer.data) - len(last.data) + last.splice_at
     answer.data = answer.data[:position] + b',"specroute":{"k":4}' + answer.data[position:]
     place = answer.events[-1] if streamed else answer.body
     assert place["specroute"] == {"k": 4}

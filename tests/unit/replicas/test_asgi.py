@@ -220,12 +220,10 @@ async def test_closing_reaches_handlers_in_tasks_of_their_own() -> None:
         return await handler(request)
 
     ours = exchange(app(read_the_body_first))
-    async with aclosing(ours.parts()) as parts:
-        reading = asyncio.create_task(anext(parts))
-        await handling.wait()
-        reading.cancel()
-        await asyncio.wait([reading])
-    await ours.close()
+    reader = asyncio.create_task(whole(ours))
+    await handling.wait()
+    reader.cancel()
+    await asyncio.wait([reader])
     assert ended.is_set()
 
 
@@ -243,12 +241,10 @@ async def test_an_app_that_ignores_the_disconnect_is_cancelled(monkeypatch: pyte
             raise
 
     ours = exchange(deaf)
-    async with aclosing(ours.parts()) as parts:
-        reading = asyncio.create_task(anext(parts))
-        await handling.wait()
-        reading.cancel()
-        await asyncio.wait([reading])
-    await ours.close()
+    reader = asyncio.create_task(whole(ours))
+    await handling.wait()
+    reader.cancel()
+    await asyncio.wait([reader])
     assert cancelled.is_set()
 
 

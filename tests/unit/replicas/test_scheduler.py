@@ -29,7 +29,7 @@ K = 5
 def request(k: int | None = None, name: str = "r", **fields: Any) -> Any:
     """A stand-in of vLLM's Request."""
     extra = {} if k is None else {K_KEY: k}
-    defaults = {
+    defaults: dict[str, Any] = {
         "request_id": name,
         "sampling_params": SimpleNamespace(extra_args=extra),
         "spec_token_ids": [],

@@ -43,6 +43,7 @@ def spliced(data: bytes, cuts: list[int], content_type: str) -> tuple[bytes, byt
         out, at = splicer.feed(part, content_type)
         plain += out
         inserted += out if at is None else out[:at] + MEMBER + out[at:]
+        assert at is None or part.last
         places += at is not None
     return plain, inserted, places
 
@@ -99,6 +100,14 @@ def test_what_is_no_object_with_members_has_no_place(data: bytes) -> None:
 def test_a_stream_without_an_event_before_its_end_has_no_place(data: bytes) -> None:
     """Nothing is held back forever, either."""
     assert spliced(data, [5], SSE) == (data, data, 0)
+
+
+def test_the_place_waits_for_the_last_part() -> None:
+    """The account of the request comes with it, after `[DONE]` as an ASGI app sends it."""
+    splicer = Splicer()
+    assert splicer.feed(Part(b'data: {"a":1}\n\n', first=True, last=False), SSE) == (b"", None)
+    assert splicer.feed(Part(b"data: [DONE]\n\n", first=False, last=False), SSE) == (b"", None)
+    assert splicer.feed(Part(b"", first=False, last=True), SSE) == (b'data: {"a":1}\n\ndata: [DONE]\n\n', 12)
 
 
 def test_only_one_event_is_held_back() -> None:

@@ -39,7 +39,7 @@ def test_nothing_given_is_the_embedded_set_up() -> None:
         ({"http": {"max_body": 1}}, "http.max_body", "'max_body_bytes'"),
         ({"fake_engines": {"stepms": 1}}, "fake_engines.stepms", "'step_ms'"),
         ({"model": {"nam": "x"}}, "model.nam", "'name'"),
-        ({"profiles": [NGRAM, {"nme": "x"}]}, "profiles.1.nme", "'name'"),
+        ({"profiles": [NGRAM, {"name": "x", "methd": "ngram"}]}, "profiles.1.methd", "'method'"),
         ({"profiles": [{**NGRAM, "prompt_lookup": {"mn": 1}}]}, "profiles.0.prompt_lookup.mn", "'min'"),
         ({"store": {"timeout_ms": 0}}, "store.timeout_ms", "greater than or equal to 1"),
         ({"store": {"timeout_ms": "soon"}}, "store.timeout_ms", "integer"),
