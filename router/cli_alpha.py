@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from router.cli_output import table_console
 from router.settings import ADMIN_TOKEN_VARIABLE
 
 _TIMEOUT_S = 10
@@ -54,7 +54,7 @@ def alpha(
     )
     for entry in entries:
         table.add_row(*_cells(entry))
-    Console().print(table if entries else "nothing learned yet: send some requests first")
+    table_console().print(table if entries else "nothing learned yet: send some requests first")
     if not answer["store_up"]:
         typer.echo("the store does not answer: these are this router's own figures", err=True)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from policies.loading import PolicyError, parse_policy, policy_json_schema
 from policies.resolve import explain
 from policies.schema import RoutingPolicy
 from policies.tasks import TASKS
+from router.cli_output import table_console
 from router.policy_source import default_policy
 
 app = typer.Typer(help="Check and explain policies.", no_args_is_help=True)
@@ -58,7 +58,7 @@ def explain_command(
     for row in rows:
         value = "-" if row.value is None else str(row.value)
         table.add_row(row.path, value, row.layer)
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command()

@@ -108,7 +108,10 @@ def _memory(settings: DeploymentSettings) -> Iterator[str]:
     """Engines on the CPU share the machine's memory; those on GPUs are the planner's business."""
     if settings.fake_engines is not None:
         return
-    weights = _weights_gib(settings.model.path)
+    try:
+        weights = _weights_gib(settings.model.path)
+    except OSError:
+        return  # told where the model is checked
     needed = sum(
         profile.replicas * (_PROCESSES_GIB + weights + profile.kv_cache_gib)
         for profile in settings.profiles

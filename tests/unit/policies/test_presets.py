@@ -38,10 +38,16 @@ def test_a_preset_matches_the_shipped_schema(name: str) -> None:
     jsonschema.Draft202012Validator(shipped).validate(yaml.safe_load((PRESETS / name).read_text("utf-8")))
 
 
-def test_the_default_preset_says_the_defaults() -> None:
-    """What the file shows is what a key left out means."""
-    text = (PRESETS / "default.yaml").read_bytes()
-    assert parse_policy(text, "default.yaml").spec.model_dump() == schema.Spec().model_dump()
+@pytest.mark.parametrize("name", ["default.yaml", "threshold.yaml"])
+def test_the_default_preset_says_the_defaults(name: str) -> None:
+    """What the file shows is what a key left out means, but for the default preset's band."""
+    spec = parse_policy((PRESETS / name).read_bytes(), name).spec
+    defaults = schema.Spec()
+    if name == "default.yaml":
+        band = groups.Threshold(enable_above=0.30, disable_below=0.20)
+        assert spec.threshold == band
+        spec = spec.model_copy(update={"threshold": defaults.threshold})
+    assert spec.model_copy(update={"tasks": {}}).model_dump() == defaults.model_dump()
 
 
 def test_the_shipped_schema_is_current() -> None:

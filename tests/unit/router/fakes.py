@@ -189,9 +189,7 @@ class Harness:
     @property
     def learned_requests(self) -> int:
         """Requests that count in the tasks' totals."""
-        return sum(
-            record.lifetime["requests"] for key, record in self.buffer.items() if key.tenant is None
-        )
+        return sum(record.lifetime["requests"] for key, record in self.buffer.items() if key.tenant is None)
 
 
 def request(headers: Mapping[str, str] | None = None, *, path: str = CHAT, **fields: Any) -> RoutedRequest:

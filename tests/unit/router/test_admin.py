@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from fakes import FakePool, Harness, ending, gone, request, whole
+
 from router.admin import Admin
 
 pytestmark = pytest.mark.unit
@@ -155,7 +155,11 @@ async def test_replicas_tell_load_and_faults(tmp_path: Path) -> None:
     vanilla, ngram = admin_of(harness).replicas()["pools"]
     assert (vanilla["profile"], vanilla["available"], vanilla["in_flight"]) == ("vanilla", True, 0)
     assert vanilla["status"] == {"running": 0}
-    assert (ngram["max_k"], ngram["available"], ngram["last_error"]) == (8, False, "the engine core has ended")
+    assert (ngram["max_k"], ngram["available"], ngram["last_error"]) == (
+        8,
+        False,
+        "the engine core has ended",
+    )
 
 
 def test_the_policy_is_shown_as_written(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-
 from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, whole
+
 from router.admin import Admin
 from router.api import Api
 from router.models import ModelList

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import Harness, ending, gone, request
 
 import router.deciding
-from fakes import Harness, ending, gone, request
 from policies.decide import Decision
 from router.errors import UnavailableError
 

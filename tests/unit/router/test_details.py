@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from fakes import ending, whole
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import ending, whole
 from policies.decide import Decision, Reason
 from replicas.frames import Ending, Frame
 from router.details import details, headers, spliced

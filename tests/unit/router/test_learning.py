@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from fakes import T0, ending
 
 import router.learning
-from fakes import T0, ending
 from policies.acceptance import Estimate
 from policies.cells import CellDelta, CellKey
 from policies.resolve import EffectivePolicy

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from fakes import FakePool, Harness, gone, whole
+
 from router.errors import UnavailableError
 from router.models import ModelList
 

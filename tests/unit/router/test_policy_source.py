@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from fakes import policy_text
+
 from policies.loading import PolicyError
 from router.policy_source import PolicySource, default_policy
 

@@ -6,8 +6,8 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-
 from fakes import NGRAM, VANILLA, FakePool, gone, opening, settled, whole
+
 from replicas.frames import Call, ReplicaError
 from router.pools import Pools, PoolState
 

@@ -28,7 +28,9 @@ def read(headers: dict[str, str] | None = None, *, trust_tenant: bool = True, **
     return read_request(PATH, headers or {}, json.dumps(fields).encode(), trust_tenant=trust_tenant)
 
 
-def refusal(headers: dict[str, str] | None = None, body: bytes | None = None, **fields: Any) -> BadRequestError:
+def refusal(
+    headers: dict[str, str] | None = None, body: bytes | None = None, **fields: Any
+) -> BadRequestError:
     """The error of a request that must be refused: one line of bounded length."""
     with pytest.raises(BadRequestError) as caught:
         read_request(
@@ -174,7 +176,7 @@ def test_unknown_tasks(task: object) -> None:
 
 
 def test_route_hints() -> None:
-    """auto is no wish; anything but the three words is refused."""
+    """Auto is no wish; anything but the three words is refused."""
     assert read().hints.route is None
     assert read({"x-specroute-route": "Auto"}).hints.route is None
     assert read({"x-specroute-route": "speculative"}).hints.route == "speculative"
@@ -186,11 +188,13 @@ def test_route_hints() -> None:
 
 @pytest.mark.parametrize("k", ["0", "1", " 5 ", "32", "007"])
 def test_k_hints(k: str) -> None:
-    """k is a whole number from 0 to the largest any engine has."""
+    """K is a whole number from 0 to the largest any engine has."""
     assert read({"x-specroute-k": k}).hints.k == int(k)
 
 
-@pytest.mark.parametrize("k", ["", "-1", "33", "1.5", "five", "5,5", "٣", "²", "1e1", "0x4", "9" * 5000, "+3", "1_0"])
+@pytest.mark.parametrize(
+    "k", ["", "-1", "33", "1.5", "five", "5,5", "٣", "²", "1e1", "0x4", "9" * 5000, "+3", "1_0"]
+)
 def test_k_hints_out_of_range(k: str) -> None:
     """Anything else is refused, whatever Python would make of it."""
     assert refusal({"x-specroute-k": k}).param == "X-Specroute-K"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-
 from fakes import (
     NGRAM,
     VANILLA,
@@ -24,6 +23,7 @@ from fakes import (
     settled,
     whole,
 )
+
 from replicas.frames import ReplicaError
 from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
 from router.fake_store import FakeStore
@@ -119,7 +119,15 @@ ENDINGS = [
     ),
     Case("too late to begin", lambda: [never()], read_all, "failed", 504, DeadlineError, SHORT),
     Case("too late to end", lambda: [opening(), never()], read_all, "failed", 200, None, SHORT),
-    Case("too late after the end", lambda: [opening(), last(), never()], read_all, "completed", 200, None, SHORT),
+    Case(
+        "too late after the end",
+        lambda: [opening(), last(), never()],
+        read_all,
+        "completed",
+        200,
+        None,
+        SHORT,
+    ),
 ]
 
 
@@ -157,7 +165,9 @@ async def test_every_ending_gives_its_slot_back(case: Case, tmp_path: Path) -> N
 
 async def test_the_bytes_of_the_engine_pass_untouched(tmp_path: Path) -> None:
     """What the client gets is what the frames held, in order."""
-    harness = await Harness(tmp_path, ngram=FakePool([opening(b"a"), more(b""), more(b"b"), last(b"c")])).ready()
+    harness = await Harness(
+        tmp_path, ngram=FakePool([opening(b"a"), more(b""), more(b"b"), last(b"c")])
+    ).ready()
     response = await harness.service.respond(request(stream=True))
     assert [part async for part in response.body] == [b"a", b"b", b"c"]
     assert response.headers["X-Specroute-Profile"] == "ngram"
@@ -247,9 +257,7 @@ async def test_a_deadline_in_the_middle_is_told_in_the_stream(tmp_path: Path) ->
 
 async def test_the_deadline_spans_a_failover(tmp_path: Path) -> None:
     """A second pool has what is left of the time, not all of it anew."""
-    harness = await Harness(
-        tmp_path, vanilla=FakePool([never()]), ngram=FakePool([gone()]), **SHORT
-    ).ready()
+    harness = await Harness(tmp_path, vanilla=FakePool([never()]), ngram=FakePool([gone()]), **SHORT).ready()
     with pytest.raises(DeadlineError):
         await harness.answer()
     assert (harness.outcomes[0].failovers, harness.outcomes[0].result) == (1, "failed")
@@ -328,7 +336,11 @@ async def test_details_are_put_where_the_replica_left_room(tmp_path: Path) -> No
     body = json.loads(await harness.answer(request({"x-specroute-details": "1"})))
     assert harness.ngram.calls[0].details
     found = body["specroute"]
-    assert (found["route"], found["profile"], found["k"]) == ("speculative", "ngram", harness.ngram.calls[0].k)
+    assert (found["route"], found["profile"], found["k"]) == (
+        "speculative",
+        "ngram",
+        harness.ngram.calls[0].k,
+    )
     assert (found["steps"], found["drafted"], found["accepted"]) == (3, 10, 5)
     assert found["failovers"] == 0
 

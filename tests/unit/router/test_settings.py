@@ -70,7 +70,9 @@ def test_a_mistake_is_one_line_that_names_its_field(values: dict[str, Any], fiel
 def test_all_mistakes_are_told_at_once() -> None:
     """One line each."""
     with pytest.raises(SettingsError) as caught:
-        parse_settings({"routers": 0, "stor": {}, "store": {"uri": "x"}, "profiles": [{"name": "x", "k": "y"}]})
+        parse_settings(
+            {"routers": 0, "stor": {}, "store": {"uri": "x"}, "profiles": [{"name": "x", "k": "y"}]}
+        )
     assert len(str(caught.value).splitlines()) == 4
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from fakes import FakePool, Harness, ending, gone, last, more, opening, request, whole
 from prometheus_client.parser import text_string_to_metric_families
 
-from fakes import FakePool, Harness, ending, gone, last, more, opening, request, whole
 from router.telemetry import Metrics
 
 pytestmark = pytest.mark.unit
@@ -80,7 +80,9 @@ async def test_a_whole_answer_has_no_time_to_first_token(tmp_path: Path) -> None
 
 async def test_one_token_has_no_time_per_token(tmp_path: Path) -> None:
     """There is no gap to measure."""
-    harness = await Harness(tmp_path, ngram=FakePool([whole(ending=ending((), (), completion_tokens=1))])).ready()
+    harness = await Harness(
+        tmp_path, ngram=FakePool([whole(ending=ending((), (), completion_tokens=1))])
+    ).ready()
     await harness.answer()
     assert value(metrics_of(harness), "specroute_tpot_seconds_count", route="speculative") is None
 
