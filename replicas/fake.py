@@ -76,7 +76,9 @@ class FakeEngine:
         )
 
     async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
+        # Drafts are lucky by the request, words are the prompt's: the same whatever k, streamed or whole.
         rng = Random(zlib.crc32(call.body))
+        words = Random(zlib.crc32(json.dumps(body.get("messages") or body.get("prompt")).encode()))
         wanted = _wanted_tokens(body)
         k = min(call.k, self._profile.k)
         metadata = body.get("metadata")
@@ -87,7 +89,7 @@ class FakeEngine:
         started = time.monotonic()
         await asyncio.sleep(self._settings.prefill_ms / 1000)
         first = time.monotonic()
-        ids = [rng.randrange(len(_WORDS)) for _ in range(wanted)]
+        ids = [words.randrange(len(_WORDS)) for _ in range(wanted)]
         drafted: list[int] = []
         accepted: list[int] = []
         sent = 1

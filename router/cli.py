@@ -13,12 +13,24 @@ import typer
 from router import cli_alpha, cli_demo, cli_policy
 
 app = typer.Typer(
-    help="Route chat requests to speculative or plain vLLM engines, from measured acceptance.",
+    help="""Route chat requests to speculative or plain vLLM engines, from measured acceptance.
+
+    For example:
+
+    - `specroute serve`: an OpenAI endpoint on 127.0.0.1:8000
+    - `specroute demo`: what routing learns, and what it saves
+    - `specroute alpha --task code`: what was learned so far
+    - `specroute --install-completion`: completion for your shell
+    """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-models = typer.Typer(help="The embedded model.", no_args_is_help=True)
+models = typer.Typer(
+    help="The embedded model.\n\nExample: specroute models prepare",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 app.add_typer(models, name="models")
 app.add_typer(cli_policy.app, name="policy")
 app.command("alpha")(cli_alpha.alpha)
@@ -49,12 +61,11 @@ def serve(
 ) -> None:
     """Serve an OpenAI-compatible endpoint until Ctrl-C.
 
-    Examples:
-      specroute serve
+    For example:
 
-      specroute serve --policy my-policy.yaml --port 9000
-
-      specroute serve --config deployment.yaml --check
+    - `specroute serve`
+    - `specroute serve --policy my-policy.yaml --port 9000`
+    - `specroute serve --config deployment.yaml --check`
     """
     from router.serving.command import run_serve  # noqa: PLC0415 - keeps --help quick
 

@@ -31,12 +31,11 @@ def demo(
     A first pass teaches the router, a second one uses that, and a third one runs beside the second with all
     requests vanilla, to compare with. Exit code 1 when requests failed.
 
-    Examples:
-      specroute demo
+    For example:
 
-      specroute demo --url http://127.0.0.1:9000 --limit 28
-
-      specroute demo --json > demo.json
+    - `specroute demo`
+    - `specroute demo --url http://127.0.0.1:9000 --limit 28`
+    - `specroute demo --json > demo.json`
     """
     from router.demo.command import Options, run_demo  # noqa: PLC0415 - keeps --help quick
 

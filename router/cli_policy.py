@@ -16,7 +16,18 @@ from policies.tasks import TASKS
 from router.cli_output import table_console
 from router.policy_source import default_policy
 
-app = typer.Typer(help="Check and explain policies.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Check and explain policies.
+
+    For example:
+
+    - `specroute policy validate my-policy.yaml`
+    - `specroute policy explain my-policy.yaml --tenant acme --task code`
+    - `specroute policy schema > policy.schema.json`
+    """,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 
 _BAD_INPUT = 2
 

@@ -23,7 +23,13 @@ from router.policy_source import PolicySource
 from router.pools import PoolClient, Pools
 from router.serve_pools import ServePool
 from router.service import RoutingService
-from router.settings import EMBEDDED_STORE, DeploymentSettings, StoreSettings, admin_token
+from router.settings import (
+    DATA_VARIABLE,
+    EMBEDDED_STORE,
+    DeploymentSettings,
+    StoreSettings,
+    admin_token,
+)
 from router.stats import StatsBuffer
 from router.stats_sync import StatsSync, SyncSettings
 from router.store import RedisStore
@@ -31,8 +37,6 @@ from router.store import StoreSettings as ConnectionSettings
 from router.tasks import RuleClassifier
 from router.telemetry import Metrics
 from router.valkey import EmbeddedValkey
-
-DATA_VARIABLE = "SPECROUTE_DATA_DIR"
 
 _POLL_INTERVAL_S = 1.0
 

@@ -13,6 +13,9 @@ from replicas.fake import FakeSettings
 from replicas.profiles import ModelSpec, Profile
 
 ADMIN_TOKEN_VARIABLE = "SPECROUTE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
+DATA_VARIABLE = "SPECROUTE_DATA_DIR"
+"""Names the folder of the embedded store, instead of one in the user's data folder."""
+
 EMBEDDED_STORE = "embedded"
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import httpx
 
 from router.demo.prompts import Prompt
-from router.demo.rows import PassName, Row
+from router.demo.rows import Phase, Row
 
 _CONNECT_S = 5.0
 _BETWEEN_CHUNKS_S = 120.0
@@ -88,12 +88,12 @@ class Service:
             raise ServiceError(f"{self.url}/v1/models: {_words(error)}") from None
 
     async def ask(
-        self, prompt: Prompt, *, model: str, pass_name: PassName, concurrency: int, route: str = "auto"
+        self, prompt: Prompt, *, model: str, phase: Phase, concurrency: int, route: str = "auto"
     ) -> Row:
         """Send one prompt and read its whole answer. Failures are rows too: nothing is raised."""
         headers = {"X-Specroute-Details": "1", "X-Specroute-Route": route}
         common: dict[str, Any] = {
-            "pass_name": pass_name,
+            "phase": phase,
             "prompt": prompt.id,
             "intended_task": prompt.task,
             "concurrency": concurrency,

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from replicas.orphans import end_with_parent
+from router.cli_output import table_console
 from router.demo.client import Service, ServiceError, readiness
 from router.demo.figures import REFERENCE_K, figures
 from router.demo.learned import learned
@@ -147,7 +148,7 @@ def _tell(run: Run, prompts: list[Prompt], options: Options) -> None:
     result = figures(run.rows, greedy=greedy)
     sentences = learned(result)
     if not options.as_json:
-        show(Console(), result, sentences, run.rows)
+        show(table_console(), result, sentences, run.rows)
         return
     document: dict[str, Any] = {
         "service": {"url": run.url, "own": run.own, "model": run.model},
@@ -162,7 +163,7 @@ def _tell(run: Run, prompts: list[Prompt], options: Options) -> None:
 
 
 def _end_on_signals() -> None:
-    """All ways of asking the demo to end lead through its clean-up, also for a job a shell runs in the background."""
+    """Lead all ways of asking the demo to end through its clean-up, also for jobs in a shell's background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _as_interrupt)

@@ -1,7 +1,7 @@
 """What a pass took against plain decoding of the same prompts.
 
-Sampled answers may differ in length between routes, so the vanilla time of a prompt is scaled to the tokens the
-pass decoded: its vanilla time per token times those tokens. For answers of equal length that changes nothing.
+Sampled answers may differ in length between routes, so the vanilla time of a prompt is scaled to the tokens
+the pass decoded: its vanilla time per token times those tokens. For equal lengths that changes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from router.demo.rows import PassName, Row
+from router.demo.rows import Phase, Row
 
 _RESAMPLES = 1000
 _SEED = 1
@@ -31,33 +31,29 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Vanilla time per token: by prompt where pairs were sent, else by task from whatever ran vanilla."""
+    """Vanilla time per token: by prompt where pairs were sent, else one for all from whatever ran vanilla."""
 
     kind: BaselineKind
     by_prompt: Mapping[str, float]
-    by_task: Mapping[str, float]
+    seen_s: float | None = None
 
-    def tpot_s(self, row: Row, task: str) -> float | None:
-        """What plain decoding of the row's prompt takes per token; None where that is not known."""
-        return self.by_prompt.get(row.prompt) if self.kind == "paired" else self.by_task.get(task)
+    def tpot_s(self, prompt: str) -> float | None:
+        """What plain decoding of the prompt takes per token; None where that is not known."""
+        return self.by_prompt.get(prompt) if self.kind == "paired" else self.seen_s
 
 
-def baseline(rows: Sequence[Row], tasks: Mapping[str, str]) -> Baseline:
-    """The best comparison the rows allow; `tasks` has the task of every prompt."""
+def baseline(rows: Sequence[Row]) -> Baseline:
+    """The best comparison the rows allow."""
     by_prompt = {
         row.prompt: row.tpot_s
         for row in rows
-        if row.pass_name == "vanilla" and row.route == "vanilla" and row.tpot_s is not None
+        if row.phase == "vanilla" and row.route == "vanilla" and row.tpot_s is not None
     }
     if by_prompt:
-        return Baseline("paired", by_prompt, {})
-    plain = [row for row in rows if row.route == "vanilla"]
-    by_task = {
-        task: value
-        for task in sorted(set(tasks.values()))
-        if (value := mean_tpot_s(row for row in plain if tasks.get(row.prompt) == task)) is not None
-    }
-    return Baseline("seen" if by_task else "none", {}, by_task)
+        return Baseline("paired", by_prompt)
+    # Over all tasks: a plain step takes its time whatever is written, and some tasks ran no vanilla request.
+    seen_s = mean_tpot_s(row for row in rows if row.route == "vanilla")
+    return Baseline("none" if seen_s is None else "seen", {}, seen_s)
 
 
 def mean_tpot_s(rows: Iterable[Row]) -> float | None:
@@ -70,17 +66,14 @@ def mean_tpot_s(rows: Iterable[Row]) -> float | None:
     return seconds / tokens if tokens else None
 
 
-def pairs(
-    rows: Iterable[Row], pass_name: PassName, against: Baseline, tasks: Mapping[str, str]
-) -> list[Pair]:
+def pairs(rows: Iterable[Row], phase: Phase, against: Baseline, tasks: Mapping[str, str]) -> list[Pair]:
     """The pass's requests that can be compared."""
     found = []
     for row in rows:
-        if row.pass_name != pass_name or row.decode_s is None or row.tokens is None or row.tpot_s is None:
+        if row.phase != phase or row.decode_s is None or row.tokens is None or row.tpot_s is None:
             continue
-        task = tasks[row.prompt]
-        if (vanilla := against.tpot_s(row, task)) is not None:
-            found.append(Pair(task, row.decode_s, vanilla * (row.tokens - 1)))
+        if (vanilla_s := against.tpot_s(row.prompt)) is not None:
+            found.append(Pair(tasks[row.prompt], row.decode_s, vanilla_s * (row.tokens - 1)))
     return found
 
 
@@ -91,7 +84,7 @@ def ratio(compared: Sequence[Pair]) -> float | None:
 
 
 def interval(compared: Sequence[Pair]) -> tuple[float, float] | None:
-    """The ratio's 90 % interval, from resampled prompts (Efron's percentile bootstrap); None for fewer than two."""
+    """The ratio's 90 % interval, from resampled prompts (Efron's percentile bootstrap); None without two."""
     if len(compared) < 2 or ratio(compared) is None:  # noqa: PLR2004 - one prompt has no spread
         return None
     rng = Random(_SEED)

@@ -12,7 +12,6 @@ from policies.evidence import RequestSteps, counters, positions
 from policies.speedup import acceptance_length, effective_acceptance
 from policies.tasks import TASKS
 from router.demo.comparison import (
-    Baseline,
     BaselineKind,
     Pair,
     baseline,
@@ -21,10 +20,10 @@ from router.demo.comparison import (
     pairs,
     ratio,
 )
-from router.demo.rows import PassName, Row
+from router.demo.rows import Phase, Row
 
 REFERENCE_K = 4
-"""The k that α is quoted for: the default policy's `k.default`."""
+"""The k that alpha is quoted for: the default policy's `k.default`."""
 
 UNKNOWN_TASK = "unknown"
 """Of requests that all failed before the router said what it took them for."""
@@ -32,7 +31,7 @@ UNKNOWN_TASK = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What the target made of one profile's drafts, counted without any prior; None where nothing was seen."""
+    """What the target made of one profile's drafts, counted without a prior; None where nothing was seen."""
 
     alpha: float | None = None
     coverage_1: float | None = None
@@ -43,8 +42,8 @@ class Acceptance:
 class TaskFigures:
     """One line of the table. Shares and `saved` are fractions; None is unknown.
 
-    `requests` are those of the second pass, `failed` of all passes; k, profile and acceptance are of the profile
-    that drafted for most of the task's requests, in both passes.
+    `requests` are those of the second pass, `failed` of all passes. `profile` drafted for most of the task's
+    requests, in both passes; k and acceptance are of that profile.
     """
 
     task: str
@@ -93,7 +92,7 @@ class Figures:
 def figures(rows: Sequence[Row], *, greedy: frozenset[str] = frozenset()) -> Figures:
     """The table of `rows`; `greedy` names the prompts whose answers should not depend on the route."""
     tasks = routed_tasks(rows)
-    against = baseline(rows, tasks)
+    against = baseline(rows)
     first, second = (pairs(rows, name, against, tasks) for name in ("first", "second"))
     order = {task: number for number, task in enumerate((*TASKS, UNKNOWN_TASK))}
     names = sorted(set(tasks.values()), key=lambda task: (order.get(task, len(order)), task))
@@ -122,7 +121,7 @@ def routed_tasks(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def accepted(rows: Iterable[Row]) -> Acceptance:
-    """α, c_1 and L of speculative requests; those without complete steps count nowhere."""
+    """Alpha, c_1 and L of speculative requests; those without complete steps count nowhere."""
     counts = []
     for row in rows:
         if not row.speculative or row.k is None or row.per_step_drafted is None:
@@ -146,13 +145,13 @@ def _of_task(task: str, rows: Sequence[Row], second: Sequence[Pair]) -> TaskFigu
     profiles = Counter(row.profile for row in speculative)
     profile = profiles.most_common(1)[0][0] if profiles else None
     of_profile = [row for row in speculative if row.profile == profile]
-    ks = [row.k for row in of_profile if row.pass_name == "second" and row.k is not None]
+    ks = [row.k for row in of_profile if row.phase == "second" and row.k is not None]
     ks = ks or [row.k for row in of_profile if row.k is not None]
     drafts = accepted(of_profile)
     share_of_vanilla = ratio(second)
     return TaskFigures(
         task=task,
-        requests=sum(row.pass_name == "second" for row in rows),
+        requests=sum(row.phase == "second" for row in rows),
         failed=sum(row.error is not None for row in rows),
         first_share=_speculative_share(rows, "first"),
         second_share=_speculative_share(rows, "second"),
@@ -194,8 +193,8 @@ def _totals(
     )
 
 
-def _speculative_share(rows: Iterable[Row], pass_name: PassName) -> float | None:
-    routes = [row.route for row in rows if row.pass_name == pass_name and row.error is None]
+def _speculative_share(rows: Iterable[Row], phase: Phase) -> float | None:
+    routes = [row.route for row in rows if row.phase == phase and row.error is None]
     return routes.count("speculative") / len(routes) if routes else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.demo.figures import Figures, TaskFigures, Totals
+from router.demo.words import listed, percent
 
 _MOSTLY = 0.5
 _FEW_PAIRS = 10
@@ -31,30 +32,32 @@ def _routing(tasks: Sequence[TaskFigures]) -> str:
         "stayed on speculation": [t for t, was, now in known if was >= _MOSTLY and now >= _MOSTLY],
         "stayed on plain decoding": [t for t, was, now in known if was < _MOSTLY and now < _MOSTLY],
     }
-    said = [f"{_listed([task.task for task in group])} {what}" for what, group in groups.items() if group]
+    said = [f"{listed([task.task for task in group])} {what}" for what, group in groups.items() if group]
     if not said:
         return "Nothing was learned: no task was answered in both passes."
     changed = len(groups["moved to speculation"]) + len(groups["went back to plain decoding"])
     return f"{'Learned' if changed else 'No route changed'}: {'; '.join(said)}."
 
 
-def _worth(result: Figures) -> str:
+def _worth(result: Figures) -> str | None:
     totals = result.totals
     second, first = totals.second_ratio, totals.first_ratio
-    if second is None:
+    if result.baseline == "none" and totals.second_share is not None:
         return (
             "What that saves is not known: the service does not let requests choose vanilla (policy: "
             "allow_overrides), and none ran vanilla by itself."
         )
+    if second is None:
+        return None
     plain = (
         "of what plain decoding took for the same prompts"
         if result.baseline == "paired"
-        else "of the time at the vanilla speed that was seen per task, which is no paired comparison"
+        else "of the time at the vanilla speed this run happened to see, which is no paired comparison"
     )
     between = totals.second_interval
-    spread = f" (90 % interval {between[0]:.0%} to {between[1]:.0%})" if between else ""
-    before = f", the first pass {first:.0%}" if first is not None else ""
-    return f"Decoding in the second pass took {second:.0%}{spread} {plain}{before}: {_verdict(totals)}."
+    spread = f" (90 % interval {percent(between[0])} to {percent(between[1])})" if between else ""
+    before = f", the first pass {percent(first)}" if first is not None else ""
+    return f"Decoding in the second pass took {percent(second)}{spread} {plain}{before}: {_verdict(totals)}."
 
 
 def _verdict(totals: Totals) -> str:
@@ -65,15 +68,11 @@ def _verdict(totals: Totals) -> str:
     if low <= 1 <= high:
         return "no gain that stands out from chance"
     if low > 1:
-        return f"nothing was gained, it cost {second - 1:.0%}"
-    return f"{1 - second:.0%} of the decode time saved"
+        return f"nothing was gained, it cost {percent(second - 1)}"
+    return f"{percent(1 - second)} of the decode time saved"
 
 
 def _failures(totals: Totals) -> str | None:
     if not totals.failed:
         return None
     return f"{totals.failed} of {totals.requests} requests failed and count only as such."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from router.ingress import DATA_VARIABLE
 from router.policy_source import default_policy
 from router.serving.config import ServeConfig
 from router.serving.launcher import EXIT_WITH_PARENT_VARIABLE
 from router.serving.screen import READY
+from router.settings import DATA_VARIABLE
 
 _STOP_S = 45.0
 _SERVE = "from router.cli import main; main()"

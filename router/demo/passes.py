@@ -1,8 +1,8 @@
 """The order in which prompts are sent, and the sending.
 
 The same prompt meets the same concurrency in every pass. The vanilla pass is interleaved with the second one:
-every prompt is sent both ways, one right after the other and each way first in turn, so that whatever else the
-machine does meanwhile slows both alike.
+every prompt is sent both ways, one right after the other and each way first in turn, so that whatever else
+the machine does meanwhile slows both alike.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Literal
 
 from router.demo.client import Service
 from router.demo.prompts import Prompt
-from router.demo.rows import PassName, Row
+from router.demo.rows import Phase, Row
 
 CONCURRENCY = (1, 2, 3, 4)
 _PROMPTS_PER_WORKER = 2
 
-Step = tuple[PassName, Literal["auto", "vanilla"]]
+Step = tuple[Phase, Literal["auto", "vanilla"]]
 Order = tuple[Step, ...]
 
 _FIRST: Order = (("first", "auto"),)
@@ -73,7 +73,7 @@ class Sender:
         """
         probe = prompt.model_copy(update={"max_tokens": 8})
         row = await self._service.ask(
-            probe, model=self._model, pass_name="vanilla", concurrency=1, route="vanilla"
+            probe, model=self._model, phase="vanilla", concurrency=1, route="vanilla"
         )
         return row.overridden
 
@@ -102,11 +102,11 @@ class Sender:
         order: Callable[[Prompt], Order],
         keep: Callable[[Row], None],
     ) -> None:
-        """Take prompts until none is left; the event loop has one thread, so clients can share an iterator."""
+        """Take prompts until none is left; an event loop has one thread, so clients can share an iterator."""
         for prompt in waiting:
-            for pass_name, route in order(prompt):
+            for phase, route in order(prompt):
                 answer: Awaitable[Row] = self._service.ask(
-                    prompt, model=self._model, pass_name=pass_name, concurrency=concurrency, route=route
+                    prompt, model=self._model, phase=phase, concurrency=concurrency, route=route
                 )
                 row = await answer
                 keep(row)

@@ -9,9 +9,9 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from router.demo.rows import PassName, Row
+from router.demo.rows import Phase, Row
 
-_NAMES: dict[PassName, str] = {
+_NAMES: dict[Phase, str] = {
     "first": "first pass",
     "second": "second pass",
     "vanilla": "all vanilla",
@@ -22,7 +22,7 @@ _LINES_PER_PASS = 4
 class Reporter(AbstractContextManager["Reporter"], Protocol):
     """Receives every row as it comes."""
 
-    def begin(self, total: int, *passes: PassName) -> None:
+    def begin(self, total: int, *passes: Phase) -> None:
         """`passes` of `total` requests each start now."""
 
     def seen(self, row: Row) -> None:
@@ -62,7 +62,7 @@ class Bars(Reporter):
             TextColumn("{task.fields[words]}", markup=False),
             console=console,
         )
-        self._bars: dict[PassName, tuple[TaskID, Tally]] = {}
+        self._bars: dict[Phase, tuple[TaskID, Tally]] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -73,7 +73,7 @@ class Bars(Reporter):
     ) -> None:
         self._progress.stop()
 
-    def begin(self, total: int, *passes: PassName) -> None:
+    def begin(self, total: int, *passes: Phase) -> None:
         """Add the bars of `passes`."""
         for name in passes:
             bar = self._progress.add_task(_NAMES[name], total=total, words="")
@@ -81,7 +81,7 @@ class Bars(Reporter):
 
     def seen(self, row: Row) -> None:
         """Move the row's bar."""
-        bar, tally = self._bars[row.pass_name]
+        bar, tally = self._bars[row.phase]
         tally.add(row)
         self._progress.update(bar, advance=1, words=tally.words())
 
@@ -92,24 +92,24 @@ class Lines(Reporter):
     def __init__(self, console: Console) -> None:
         """Prints on `console`."""
         self._console = console
-        self._tallies: dict[PassName, Tally] = {}
+        self._tallies: dict[Phase, Tally] = {}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
 
-    def begin(self, total: int, *passes: PassName) -> None:
+    def begin(self, total: int, *passes: Phase) -> None:
         """Count `passes` from now on."""
         self._tallies |= {name: Tally(total) for name in passes}
 
     def seen(self, row: Row) -> None:
         """Count, and print at every quarter."""
-        tally = self._tallies[row.pass_name]
+        tally = self._tallies[row.phase]
         tally.add(row)
         quarter = tally.done * _LINES_PER_PASS // tally.total
         if quarter > (tally.done - 1) * _LINES_PER_PASS // tally.total:
-            line = f"demo: {_NAMES[row.pass_name]}: {tally.done} of {tally.total}, {tally.words()}"
+            line = f"demo: {_NAMES[row.phase]}: {tally.done} of {tally.total}, {tally.words()}"
             self._console.print(line, markup=False, soft_wrap=True)
 
 

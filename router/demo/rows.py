@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-PassName = Literal["first", "second", "vanilla"]
+Phase = Literal["first", "second", "vanilla"]
 """Routed with what was known at the start; with what the first pass taught; all vanilla, to compare."""
 
 
@@ -17,7 +17,7 @@ class Row:
     `decode_s` runs from the engine's first token to its last, `tokens` is what usage counts.
     """
 
-    pass_name: PassName
+    phase: Phase
     prompt: str
     intended_task: str
     concurrency: int
@@ -42,7 +42,7 @@ class Row:
         cls,
         details: Mapping[str, Any],
         *,
-        pass_name: PassName,
+        phase: Phase,
         prompt: str,
         intended_task: str,
         concurrency: int,
@@ -51,7 +51,7 @@ class Row:
     ) -> Self:
         """The row of a complete answer, from its `specroute` object."""
         return cls(
-            pass_name=pass_name,
+            phase=phase,
             prompt=prompt,
             intended_task=intended_task,
             concurrency=concurrency,

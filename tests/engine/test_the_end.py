@@ -93,12 +93,13 @@ def test_nothing_outlives_a_killed_replica(tmp_path: Path) -> None:
         for number, name in enumerate(("loading", "serving"))
     )
     try:
-        while not (processes := engine_processes(loading)):
+        # A core that has not heard from its replica yet gives up by itself, after minutes.
+        while len(processes := engine_processes(loading)) < 2:
             assert loading.process.poll() is None
         loading.process.kill()
         serving.wait_until_ready()
         processes += engine_processes(serving)
-        assert len(processes) >= 3
+        assert len(processes) == 4
         serving.process.kill()
         _, alive = psutil.wait_procs(processes, timeout=60)
         assert alive == []

@@ -1,9 +1,11 @@
-"""A real Valkey for the tests that need one."""
+"""A real Valkey, and a running service with fake engines, for the tests that need one."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from services import Service, policy
 
 from router.store import StoreSettings
 from router.valkey import EmbeddedValkey
@@ -27,3 +29,21 @@ def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 def patient() -> StoreSettings:
     """Time limits for machines busy with other tests."""
     return StoreSettings(timeout_s=5.0, call_timeout_s=10.0)
+
+
+@pytest.fixture(scope="session")
+def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The policy of `service`; whoever changes it puts it back."""
+    file = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    file.write_text(policy("shared"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, policy_file: Path) -> Iterator[Service]:
+    """`specroute serve` with fake engines and the embedded store, for the session."""
+    service = Service(tmp_path_factory.mktemp("service"), policy={"path": str(policy_file)})
+    try:
+        yield service.wait_until_ready()
+    finally:
+        service.end(signal.SIGINT, group=True)

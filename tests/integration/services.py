@@ -1,0 +1,155 @@
+"""`specroute serve` with fake engines as a child process, and what is left of it afterwards."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from openai import OpenAI
+
+SPECROUTE = Path(sys.executable).with_name("specroute")
+MODEL = "smollm2-135m-instruct"
+RUN = "SPECROUTE_RUN"
+START_S = 120.0
+"""Ten seconds on an idle machine with two cores."""
+
+
+def until(condition: Callable[[], object], limit_s: float, every_s: float = 0.05) -> float:
+    """Wait until `condition` is true; how long it took. Fails after `limit_s`."""
+    began = time.monotonic()
+    while not condition():
+        waited = time.monotonic() - began
+        assert waited < limit_s, f"not within {limit_s:g} s"
+        time.sleep(every_s)
+    return time.monotonic() - began
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def policy(name: str, **spec: Any) -> str:
+    """A policy file; JSON is YAML."""
+    return json.dumps(
+        {
+            "apiVersion": "specroute/v1",
+            "kind": "RoutingPolicy",
+            "metadata": {"name": name},
+            "spec": {"mode": "threshold", "allow_overrides": True, **spec},
+        }
+    )
+
+
+def write_config(folder: Path, port: int, **args: Any) -> Path:
+    """A deployment of two fake pools that lets clients name their tenant."""
+    settings = {"fake_engines": {"step_ms": 2, "prefill_ms": 1}, "tenancy": {"trusted_header": True}, **args}
+    file = folder / "serve.yaml"
+    file.write_text(
+        json.dumps(
+            {
+                "http_options": {"host": "127.0.0.1", "port": port},
+                "applications": [
+                    {"name": "specroute", "import_path": "router.app:build", "args": settings}
+                ],
+            }
+        )
+    )
+    return file
+
+
+class Service:
+    """One running `specroute serve`. `parent` is a program that starts it, in the place of this process."""
+
+    def __init__(self, folder: Path, *, parent: str | None = None, **args: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._stderr = folder / "stderr.txt"
+        command = [str(SPECROUTE), "serve", "--config", str(write_config(folder, self.port, **args))]
+        if parent is not None:
+            command = [sys.executable, "-c", parent, *command]
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SPECROUTE_"))
+        }
+        # A killed test run must not leave services behind.
+        environment |= {"SPECROUTE_DATA_DIR": str(folder / "data"), "SPECROUTE_EXIT_WITH_PARENT": "1"}
+        with self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command, env=environment, cwd=folder, stderr=stderr, start_new_session=True
+            )
+        self.mark, self.run_folder = "", Path()
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text(errors="replace")
+
+    def wait_until_ready(self) -> "Service":
+        """Return once the service says so; fails with what it said when it ends before."""
+        try:
+            until(lambda: "specroute is ready" in self.stderr or self.process.poll() is not None, START_S)
+            assert self.process.poll() is None, self.stderr
+        except BaseException:
+            self.end(signal.SIGTERM)
+            raise
+        environment = next(
+            found for child in self._descendants() if RUN in (found := _environment(child))
+        )
+        self.mark, self.run_folder = environment[RUN], Path(environment["SPECROUTE_LOG_DIR"]).parent
+        return self
+
+    def end(self, signum: signal.Signals, *, group: bool = False) -> None:
+        """Send a signal, to the whole process group as a terminal does, and wait for the end."""
+        if self.process.poll() is None:
+            (os.killpg if group else os.kill)(self.process.pid, signum)
+        try:
+            self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def remains(self) -> list[str]:
+        """The command lines of processes of this run, and its folder while that is there."""
+        assert self.mark
+        found = [" ".join(process.cmdline())[:100] or "?" for process in self.processes()]
+        return found + [str(self.run_folder)] * self.run_folder.exists()
+
+    def processes(self) -> list[psutil.Process]:
+        """The living processes that carry this run's mark."""
+        return [
+            process
+            for process in psutil.process_iter()
+            if process.pid != os.getpid() and _environment(process).get(RUN) == self.mark
+        ]
+
+    def client(self) -> OpenAI:
+        """The official client, which does not hide failures by trying again."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def get(self, path: str) -> Any:
+        """The JSON of a GET."""
+        return httpx.get(f"{self.url}{path}", timeout=10).raise_for_status().json()
+
+    def answers(self) -> bool:
+        """Whether a small completion works."""
+        body = {"model": MODEL, "prompt": "hello", "max_tokens": 2}
+        return httpx.post(f"{self.url}/v1/completions", json=body, timeout=30).status_code == 200
+
+    def _descendants(self) -> Iterator[psutil.Process]:
+        yield from psutil.Process(self.process.pid).children(recursive=True)
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
+    except psutil.Error:
+        return {}

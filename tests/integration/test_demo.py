@@ -1,0 +1,135 @@
+"""`specroute demo` as a person runs it, on fake engines: a service of its own, and one that runs already."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+SPECROUTE = Path(sys.executable).with_name("specroute")
+LIMIT = 12
+PATIENCE_S = 240
+
+FAKE = """
+applications:
+  - name: specroute
+    import_path: router.app:build
+    args:
+      fake_engines: {step_ms: 2, alpha: 0.8}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A deployment of fake engines."""
+    file = tmp_path / "fake.yaml"
+    file.write_text(FAKE)
+    return file
+
+
+def demo(*arguments: str, folder: Path, patience_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
+    """Run the command; its temporary files go to `folder`."""
+    return subprocess.run(
+        [SPECROUTE, "demo", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=patience_s,
+        env={**os.environ, "TMPDIR": str(folder), "SPECROUTE_EXIT_WITH_PARENT": "1"},
+    )
+
+
+def processes_with(text: str) -> list[int]:
+    """Processes whose command line or environment at their start holds `text`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if text.encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def is_gone(text: str, within_s: float) -> bool:
+    """Whether no process holds `text` any more, now or after a while."""
+    deadline_s = time.monotonic() + within_s
+    while processes_with(text):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def test_the_demo_starts_a_service_learns_and_leaves_nothing(config: Path, tmp_path: Path) -> None:
+    """Drafts that are accepted four times in five: the second pass speculates, saves time, and all ends."""
+    done = demo("--json", "--limit", str(LIMIT), "--config", str(config), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["service"]["own"]
+    assert result["baseline"] == "paired"
+    assert len(result["requests"]) == 3 * LIMIT
+    totals = result["totals"]
+    assert totals["failed"] == 0
+    assert totals["second_share"] >= totals["first_share"]
+    assert totals["second_ratio"] < 1
+    assert sum(task["requests"] for task in result["tasks"]) == LIMIT
+    drafted = [task for task in result["tasks"] if task["profile"] == "ngram" and task["alpha"] is not None]
+    assert drafted
+    assert all(1 <= task["acceptance_length"] <= 9 for task in drafted)
+    assert result["learned"]
+    assert "specroute is ready" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert is_gone(str(tmp_path), within_s=30)
+    assert not list(tmp_path.glob("specroute-demo-*"))
+
+
+def test_an_interrupted_demo_ends_its_service(config: Path, tmp_path: Path) -> None:
+    """SIGTERM while the service starts: exit code 130 as for Ctrl-C, and nothing is left."""
+    running = subprocess.Popen(
+        [SPECROUTE, "demo", "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "starting Ray" in line:
+                break
+        running.send_signal(signal.SIGTERM)
+        _, rest = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert rest.splitlines()[-1] == "specroute: stopped"
+    assert is_gone(str(tmp_path), within_s=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--url", "http://127.0.0.1:1"), "no specroute answers"),
+        (("--url", "nonsense"), "no specroute answers"),
+        (("--config", "/nowhere/at-all.yaml"), "No such file"),
+        (("--url", "http://127.0.0.1:1", "--config", "x.yaml"), "one of the two"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    """What to do instead stands in the line."""
+    done = demo(*arguments, folder=tmp_path, patience_s=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert says in line
