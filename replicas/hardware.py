@@ -11,6 +11,9 @@ from pathlib import Path
 from replicas.profiles import Profile
 
 
+_CORES_VARIABLE = "SPECROUTE_CPU_CORES"
+
+
 def available_cores() -> tuple[int, ...]:
     """The cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -43,12 +46,17 @@ def assign_cores(profiles: Sequence[Profile], cores: Sequence[int]) -> dict[str,
 def cpu_environment(profile: Profile, cores: Sequence[int]) -> dict[str, str]:
     """Environment variables of a replica on a CPU machine.
 
-    vLLM binds its OpenMP threads to the given cores. Intel's OpenMP, when installed, is preloaded: vLLM's
-    guide to CPU installation asks for it, above all for speculative decoding.
+    The worker binds itself to the given cores (`replicas.cpu_worker`). Intel's OpenMP, when installed, is
+    preloaded: vLLM's guide to CPU installation asks for it, above all for speculative decoding. Its threads
+    sleep soon after their work, as vLLM sets it.
     """
-    bind = ",".join(str(core) for core in cores)
     variables = {
-        "VLLM_CPU_OMP_THREADS_BIND": bind,
+        _CORES_VARIABLE: ",".join(str(core) for core in cores),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # vLLM keeps the worker in the engine core's process only where this is 0.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "KMP_BLOCKTIME": "5",
+        "KMP_TPAUSE": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(profile.kv_cache_gib),
         "OMP_NUM_THREADS": str(len(cores)),
         "TOKENIZERS_PARALLELISM": "false",
@@ -56,6 +64,11 @@ def cpu_environment(profile: Profile, cores: Sequence[int]) -> dict[str, str]:
     if (library := intel_openmp()) is not None:
         variables["LD_PRELOAD"] = str(library)
     return variables
+
+
+def bound_cores() -> tuple[int, ...]:
+    """The cores `cpu_environment` gave this process's replica; empty where it gave none."""
+    return tuple(int(core) for core in os.environ.get(_CORES_VARIABLE, "").split(",") if core)
 
 
 def intel_openmp() -> Path | None:

@@ -152,7 +152,11 @@ def engine_arguments(profile: Profile, model: ModelSpec, *, folder: str, on_cpu:
         "enable_prefix_caching": True,
     }
     if on_cpu:
-        arguments |= {"enforce_eager": True, "worker_cls": "replicas.seeded_worker.SeedSafeWorker"}
+        arguments |= {
+            "enforce_eager": True,
+            "worker_cls": "replicas.cpu_worker.BoundCpuWorker",
+            "distributed_executor_backend": "uni",
+        }
     else:
         arguments |= {"tensor_parallel_size": profile.gpus}
     if profile.speculative:

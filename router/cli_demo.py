@@ -28,8 +28,8 @@ def demo(
 ) -> None:
     """Send prompts of every task twice, and show what routing learned in between and what it saves.
 
-    A first pass teaches the router, a second one uses that, and a third one runs beside the second with all
-    requests vanilla, to compare with. Exit code 1 when requests failed.
+    A first pass teaches the router, a second one uses that. Beside both every prompt is sent vanilla as
+    well, to compare with. Exit code 1 when requests failed.
 
     For example:
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import httpx
 
 from router.demo.prompts import Prompt
-from router.demo.rows import Phase, Row
+from router.demo.rows import Pass, Row
 
 _CONNECT_S = 5.0
 _BETWEEN_CHUNKS_S = 120.0
@@ -88,12 +88,16 @@ class Service:
             raise ServiceError(f"{self.url}/v1/models: {_words(error)}") from None
 
     async def ask(
-        self, prompt: Prompt, *, model: str, phase: Phase, concurrency: int, route: str = "auto"
+        self, prompt: Prompt, *, model: str, beside: Pass, concurrency: int, vanilla: bool = False
     ) -> Row:
-        """Send one prompt and read its whole answer. Failures are rows too: nothing is raised."""
-        headers = {"X-Specroute-Details": "1", "X-Specroute-Route": route}
+        """Send one prompt and read its whole answer. Failures are rows too: nothing is raised.
+
+        With `vanilla` the request asks for that route, and is no part of the pass it runs `beside`.
+        """
+        headers = {"X-Specroute-Details": "1", "X-Specroute-Route": "vanilla" if vanilla else "auto"}
         common: dict[str, Any] = {
-            "phase": phase,
+            "phase": "vanilla" if vanilla else beside,
+            "beside": beside,
             "prompt": prompt.id,
             "intended_task": prompt.task,
             "concurrency": concurrency,

@@ -25,7 +25,7 @@ from router.demo.own_server import ServerError, own_server
 from router.demo.passes import Sender
 from router.demo.progress import Reporter, reporter
 from router.demo.prompts import Prompt, chosen, load_prompts
-from router.demo.rows import Row
+from router.demo.rows import PASSES, Row
 from router.demo.table import show
 from router.serving.config import load_config
 from router.serving.launcher import EXIT_WITH_PARENT_VARIABLE
@@ -137,10 +137,13 @@ async def _run(url: str, prompts: list[Prompt], *, own: bool, errors: Console) -
 async def _passes(service: Service, model: str, prompts: list[Prompt], screen: Reporter) -> list[Row]:
     sender = Sender(service, model, screen.seen)
     with_vanilla = await sender.honours_overrides(prompts[0])
-    screen.begin(len(prompts), "first")
-    rows = await sender.first(prompts)
-    screen.begin(len(prompts), *(("second", "vanilla") if with_vanilla else ("second",)))
-    return rows + await sender.second(prompts, with_vanilla=with_vanilla)
+    if with_vanilla:
+        screen.begin("vanilla", 2 * len(prompts))
+    rows = []
+    for name in PASSES:
+        screen.begin(name, len(prompts))
+        rows += await sender.send(prompts, name, with_vanilla=with_vanilla)
+    return rows
 
 
 def _tell(run: Run, prompts: list[Prompt], options: Options) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from router.demo.rows import Phase, Row
+from router.demo.rows import Pass, Row
 
 _RESAMPLES = 1000
 _SEED = 1
@@ -34,18 +34,18 @@ class Baseline:
     """Vanilla time per token: by prompt where pairs were sent, else one for all from whatever ran vanilla."""
 
     kind: BaselineKind
-    by_prompt: Mapping[str, float]
+    by_prompt: Mapping[tuple[Pass, str], float]
     seen_s: float | None = None
 
-    def tpot_s(self, prompt: str) -> float | None:
-        """What plain decoding of the prompt takes per token; None where that is not known."""
-        return self.by_prompt.get(prompt) if self.kind == "paired" else self.seen_s
+    def tpot_s(self, row: Row) -> float | None:
+        """What plain decoding of the row's prompt took per token beside it; None where that is not known."""
+        return self.by_prompt.get((row.beside, row.prompt)) if self.kind == "paired" else self.seen_s
 
 
 def baseline(rows: Sequence[Row]) -> Baseline:
     """The best comparison the rows allow."""
     by_prompt = {
-        row.prompt: row.tpot_s
+        (row.beside, row.prompt): row.tpot_s
         for row in rows
         if row.phase == "vanilla" and row.route == "vanilla" and row.tpot_s is not None
     }
@@ -66,13 +66,13 @@ def mean_tpot_s(rows: Iterable[Row]) -> float | None:
     return seconds / tokens if tokens else None
 
 
-def pairs(rows: Iterable[Row], phase: Phase, against: Baseline, tasks: Mapping[str, str]) -> list[Pair]:
+def pairs(rows: Iterable[Row], phase: Pass, against: Baseline, tasks: Mapping[str, str]) -> list[Pair]:
     """The pass's requests that can be compared."""
     found = []
     for row in rows:
         if row.phase != phase or row.decode_s is None or row.tokens is None or row.tpot_s is None:
             continue
-        if (vanilla_s := against.tpot_s(row.prompt)) is not None:
+        if (vanilla_s := against.tpot_s(row)) is not None:
             found.append(Pair(tasks[row.prompt], row.decode_s, vanilla_s * (row.tokens - 1)))
     return found
 

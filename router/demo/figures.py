@@ -20,10 +20,12 @@ from router.demo.comparison import (
     pairs,
     ratio,
 )
-from router.demo.rows import Phase, Row
+from router.demo.rows import Pass, Row
 
 REFERENCE_K = 4
 """The k that alpha is quoted for: the default policy's `k.default`."""
+
+_BY_CHANCE = frozenset({"exploration", "holdout"})
 
 UNKNOWN_TASK = "unknown"
 """Of requests that all failed before the router said what it took them for."""
@@ -42,8 +44,9 @@ class Acceptance:
 class TaskFigures:
     """One line of the table. Shares and `saved` are fractions; None is unknown.
 
-    `requests` are those of the second pass, `failed` of all passes. `profile` drafted for most of the task's
-    requests, in both passes; k and acceptance are of that profile.
+    `requests` are those of the second pass, `failed` of all. A `chosen` share leaves out requests that chance
+    sent elsewhere, to explore or to hold out: it is what routing thinks best. `profile` drafted for most of
+    the task's requests, in both passes; k and acceptance are of that profile.
     """
 
     task: str
@@ -51,6 +54,8 @@ class TaskFigures:
     failed: int
     first_share: float | None
     second_share: float | None
+    first_chosen_share: float | None
+    second_chosen_share: float | None
     profile: str | None
     k: float | None
     alpha: float | None
@@ -93,7 +98,7 @@ def figures(rows: Sequence[Row], *, greedy: frozenset[str] = frozenset()) -> Fig
     """The table of `rows`; `greedy` names the prompts whose answers should not depend on the route."""
     tasks = routed_tasks(rows)
     against = baseline(rows)
-    first, second = (pairs(rows, name, against, tasks) for name in ("first", "second"))
+    first, second = pairs(rows, "first", against, tasks), pairs(rows, "second", against, tasks)
     order = {task: number for number, task in enumerate((*TASKS, UNKNOWN_TASK))}
     names = sorted(set(tasks.values()), key=lambda task: (order.get(task, len(order)), task))
     return Figures(
@@ -142,6 +147,7 @@ def accepted(rows: Iterable[Row]) -> Acceptance:
 
 def _of_task(task: str, rows: Sequence[Row], second: Sequence[Pair]) -> TaskFigures:
     speculative = [row for row in rows if row.speculative]
+    chosen = [row for row in rows if row.reason not in _BY_CHANCE]
     profiles = Counter(row.profile for row in speculative)
     profile = profiles.most_common(1)[0][0] if profiles else None
     of_profile = [row for row in speculative if row.profile == profile]
@@ -155,6 +161,8 @@ def _of_task(task: str, rows: Sequence[Row], second: Sequence[Pair]) -> TaskFigu
         failed=sum(row.error is not None for row in rows),
         first_share=_speculative_share(rows, "first"),
         second_share=_speculative_share(rows, "second"),
+        first_chosen_share=_speculative_share(chosen, "first"),
+        second_chosen_share=_speculative_share(chosen, "second"),
         profile=profile,
         k=median(ks) if ks else None,
         alpha=drafts.alpha,
@@ -193,7 +201,7 @@ def _totals(
     )
 
 
-def _speculative_share(rows: Iterable[Row], phase: Phase) -> float | None:
+def _speculative_share(rows: Iterable[Row], phase: Pass) -> float | None:
     routes = [row.route for row in rows if row.phase == phase and row.error is None]
     return routes.count("speculative") / len(routes) if routes else None
 

@@ -22,9 +22,9 @@ def learned(result: Figures) -> list[str]:
 
 def _routing(tasks: Sequence[TaskFigures]) -> str:
     known = [
-        (task, task.first_share, task.second_share)
+        (task, task.first_chosen_share, task.second_chosen_share)
         for task in tasks
-        if task.first_share is not None and task.second_share is not None
+        if task.first_chosen_share is not None and task.second_chosen_share is not None
     ]
     groups = {
         "moved to speculation": [t for t, was, now in known if was < _MOSTLY <= now],

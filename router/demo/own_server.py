@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from policies.loading import PolicyError, parse_policy
 from router.policy_source import default_policy
 from router.serving.config import ServeConfig
 from router.serving.launcher import EXIT_WITH_PARENT_VARIABLE
@@ -24,11 +25,12 @@ from router.serving.screen import READY
 from router.settings import DATA_VARIABLE
 
 _STOP_S = 45.0
+_BAD_INPUT = 2
 _SERVE = "from router.cli import main; main()"
 
 
 class ServerError(Exception):
-    """The service did not start; `exit_code` is what its command ended with."""
+    """The service did not start; `exit_code` is that of its command, or what its command would end with."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -79,8 +81,18 @@ def demo_policy(text: str | bytes) -> str:
 
 
 def _policy_text(loaded: ServeConfig) -> str | bytes:
+    """The deployment's policy, or the default one. Raises ServerError where it cannot be used."""
     path = loaded.settings.policy.path
-    return Path(path).read_bytes() if path is not None else default_policy()
+    if path is None:
+        return default_policy()
+    try:
+        text = Path(path).read_bytes()
+        parse_policy(text, path)
+    except OSError as error:
+        raise ServerError(f"policy.path: {path}: {error.strerror or error}", _BAD_INPUT) from None
+    except PolicyError as error:
+        raise ServerError("; ".join(str(error).splitlines()), _BAD_INPUT) from None
+    return text
 
 
 def _environment(data: Path) -> Mapping[str, str]:

@@ -1,31 +1,26 @@
 """The order in which prompts are sent, and the sending.
 
-The same prompt meets the same concurrency in every pass. The vanilla pass is interleaved with the second one:
-every prompt is sent both ways, one right after the other and each way first in turn, so that whatever else
-the machine does meanwhile slows both alike.
+The same prompt meets the same concurrency in both passes. Vanilla requests are interleaved with both: every
+prompt is sent both ways, one right after the other and each way first in turn, so that whatever else the
+machine does meanwhile, and whatever else the engines decode, slows both alike. They teach the router nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle
-from typing import Literal
 
 from router.demo.client import Service
 from router.demo.prompts import Prompt
-from router.demo.rows import Phase, Row
+from router.demo.rows import Pass, Row
 
 CONCURRENCY = (1, 2, 3, 4)
 _PROMPTS_PER_WORKER = 2
 
-Step = tuple[Phase, Literal["auto", "vanilla"]]
-Order = tuple[Step, ...]
-
-_FIRST: Order = (("first", "auto"),)
-_SECOND: Order = (("second", "auto"),)
-_VANILLA: Step = ("vanilla", "vanilla")
+Order = tuple[bool, ...]
+"""The ways one prompt is sent, in turn: True is vanilla."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +45,10 @@ def stages(prompts: Sequence[Prompt]) -> Iterator[Stage]:
 def paired(prompts: Sequence[Prompt]) -> dict[str, Order]:
     """For every prompt both ways, and which comes first: taking turns within each task."""
     turns: dict[str, Iterator[int]] = {}
-    orders = {}
+    orders: dict[str, Order] = {}
     for number, prompt in enumerate(prompts):
-        turn = next(turns.setdefault(prompt.task, count(number % 2)))
-        both = (*_SECOND, _VANILLA)
-        orders[prompt.id] = both if turn % 2 == 0 else both[::-1]
+        turn = next(turns.setdefault(prompt.task, count(number)))
+        orders[prompt.id] = (False, True) if turn % 2 == 0 else (True, False)
     return orders
 
 
@@ -72,42 +66,33 @@ class Sender:
         It also takes the costs that only an engine's very first request has.
         """
         probe = prompt.model_copy(update={"max_tokens": 8})
-        row = await self._service.ask(
-            probe, model=self._model, phase="vanilla", concurrency=1, route="vanilla"
-        )
+        row = await self._service.ask(probe, model=self._model, beside="first", concurrency=1, vanilla=True)
         return row.overridden
 
-    async def first(self, prompts: Sequence[Prompt]) -> list[Row]:
-        """The first pass."""
-        return await self._all(prompts, lambda _: _FIRST)
-
-    async def second(self, prompts: Sequence[Prompt], *, with_vanilla: bool) -> list[Row]:
-        """The second pass, and with it the all-vanilla one."""
-        orders = paired(prompts)
-        return await self._all(prompts, lambda prompt: orders[prompt.id] if with_vanilla else _SECOND)
-
-    async def _all(self, prompts: Sequence[Prompt], order: Callable[[Prompt], Order]) -> list[Row]:
+    async def send(self, prompts: Sequence[Prompt], name: Pass, *, with_vanilla: bool) -> list[Row]:
+        """Send one pass, and with it every prompt vanilla."""
+        orders = paired(prompts) if with_vanilla else {}
         rows: list[Row] = []
         for stage in stages(prompts):
             waiting = iter(stage.prompts)
             async with asyncio.TaskGroup() as clients:
                 for _ in range(stage.concurrency):
-                    clients.create_task(self._client(waiting, stage.concurrency, order, rows.append))
+                    clients.create_task(self._client(waiting, stage.concurrency, name, orders, rows))
         return rows
 
     async def _client(
         self,
         waiting: Iterator[Prompt],
         concurrency: int,
-        order: Callable[[Prompt], Order],
-        keep: Callable[[Row], None],
+        name: Pass,
+        orders: Mapping[str, Order],
+        rows: list[Row],
     ) -> None:
         """Take prompts until none is left; an event loop has one thread, so clients can share an iterator."""
         for prompt in waiting:
-            for phase, route in order(prompt):
-                answer: Awaitable[Row] = self._service.ask(
-                    prompt, model=self._model, phase=phase, concurrency=concurrency, route=route
+            for vanilla in orders.get(prompt.id, (False,)):
+                row = await self._service.ask(
+                    prompt, model=self._model, beside=name, concurrency=concurrency, vanilla=vanilla
                 )
-                row = await answer
-                keep(row)
+                rows.append(row)
                 self._seen(row)

@@ -16,24 +16,24 @@ _NAMES: dict[Phase, str] = {
     "second": "second pass",
     "vanilla": "all vanilla",
 }
-_LINES_PER_PASS = 4
+_LINES_PER_PHASE = 4
 
 
 class Reporter(AbstractContextManager["Reporter"], Protocol):
     """Receives every row as it comes."""
 
-    def begin(self, total: int, *passes: Phase) -> None:
-        """`passes` of `total` requests each start now."""
+    def begin(self, phase: Phase, total: int) -> None:
+        """`phase` of `total` requests starts now."""
 
     def seen(self, row: Row) -> None:
         """One request ended."""
 
 
 class Tally:
-    """The running figures of one pass."""
+    """The running figures of one phase."""
 
     def __init__(self, total: int) -> None:
-        """For a pass of `total` requests."""
+        """For a phase of `total` requests."""
         self.total = total
         self.done = self.failed = self.speculative = 0
 
@@ -50,7 +50,7 @@ class Tally:
 
 
 class Bars(Reporter):
-    """A bar per pass, for terminals."""
+    """A bar per phase, for terminals."""
 
     def __init__(self, console: Console) -> None:
         """Draws on `console`."""
@@ -73,11 +73,10 @@ class Bars(Reporter):
     ) -> None:
         self._progress.stop()
 
-    def begin(self, total: int, *passes: Phase) -> None:
-        """Add the bars of `passes`."""
-        for name in passes:
-            bar = self._progress.add_task(_NAMES[name], total=total, words="")
-            self._bars[name] = (bar, Tally(total))
+    def begin(self, phase: Phase, total: int) -> None:
+        """Add the phase's bar."""
+        bar = self._progress.add_task(_NAMES[phase], total=total, words="")
+        self._bars[phase] = (bar, Tally(total))
 
     def seen(self, row: Row) -> None:
         """Move the row's bar."""
@@ -99,16 +98,16 @@ class Lines(Reporter):
     ) -> None:
         return None
 
-    def begin(self, total: int, *passes: Phase) -> None:
-        """Count `passes` from now on."""
-        self._tallies |= {name: Tally(total) for name in passes}
+    def begin(self, phase: Phase, total: int) -> None:
+        """Count the phase from now on."""
+        self._tallies[phase] = Tally(total)
 
     def seen(self, row: Row) -> None:
         """Count, and print at every quarter."""
         tally = self._tallies[row.phase]
         tally.add(row)
-        quarter = tally.done * _LINES_PER_PASS // tally.total
-        if quarter > (tally.done - 1) * _LINES_PER_PASS // tally.total:
+        quarter = tally.done * _LINES_PER_PHASE // tally.total
+        if quarter > (tally.done - 1) * _LINES_PER_PHASE // tally.total:
             line = f"demo: {_NAMES[row.phase]}: {tally.done} of {tally.total}, {tally.words()}"
             self._console.print(line, markup=False, soft_wrap=True)
 

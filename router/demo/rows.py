@@ -6,18 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-Phase = Literal["first", "second", "vanilla"]
-"""Routed with what was known at the start; with what the first pass taught; all vanilla, to compare."""
+Pass = Literal["first", "second"]
+"""Routed with what was known at the start; with what the first pass taught."""
+
+PASSES: tuple[Pass, ...] = ("first", "second")
+
+Phase = Literal[Pass, "vanilla"]
+"""The two passes, and the vanilla requests that are sent beside both to compare with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One request. `error` is set where it failed; everything the service did not tell is None.
 
+    `beside` names the pass that was running, `phase` what the request was part of.
     `decode_s` runs from the engine's first token to its last, `tokens` is what usage counts.
     """
 
     phase: Phase
+    beside: Pass
     prompt: str
     intended_task: str
     concurrency: int
@@ -43,6 +50,7 @@ class Row:
         details: Mapping[str, Any],
         *,
         phase: Phase,
+        beside: Pass,
         prompt: str,
         intended_task: str,
         concurrency: int,
@@ -52,6 +60,7 @@ class Row:
         """The row of a complete answer, from its `specroute` object."""
         return cls(
             phase=phase,
+            beside=beside,
             prompt=prompt,
             intended_task=intended_task,
             concurrency=concurrency,

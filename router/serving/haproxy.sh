@@ -7,4 +7,5 @@ for argument in "$@"; do
     previous=$argument
 done
 [ -n "$config" ] && sed -i -E 's/^( *bind )(\*)?:([0-9]+)/\1127.0.0.1:\3/' "$config"
+[ -n "$config" ] && sed -i -E 's/http-reuse always/http-reuse never/' "$config"
 exec "$SPECROUTE_HAPROXY" "$@"

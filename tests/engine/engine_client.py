@@ -104,6 +104,7 @@ class EngineHost:
     """The test's end of one engine process."""
 
     def __init__(self, profile: Profile, core: int, folder: Path, scratch: Path) -> None:
+        self.core = core
         self.profile = profile
         self.log = scratch / f"{profile.name}.log"
         self._numbers = itertools.count()

@@ -59,7 +59,7 @@ def test_a_killed_core_fails_every_request_as_the_replicas_fault(vanilla: Engine
     assert vanilla.state()["load"].running == 0
 
 
-def test_a_dead_core_takes_its_worker_along(vanilla: EngineHost) -> None:
+def test_a_dead_core_leaves_no_process(vanilla: EngineHost) -> None:
     """Nothing of an engine survives its core, and shutting the rest down returns at once."""
     _, alive = psutil.wait_procs(engine_processes(vanilla), timeout=10)
     list(vanilla.send("shutdown"))
@@ -71,12 +71,12 @@ def test_shutdown_leaves_nothing(ngram: EngineHost) -> None:
     running = iter(ngram.start(LONG | {"stream": True}))
     next(running)
     processes = engine_processes(ngram)
-    assert len(processes) == 2
+    assert len(processes) == 1, "the worker lives in the core's process"
+    assert processes[0].cpu_affinity() == [ngram.core]
     shared = shared_memory(processes)
     (left,) = ngram.send("shutdown")
     assert engine_processes(ngram) == []
     assert len(left) <= 1, "besides Python's resource tracker"
-    assert shared
     assert [path for path in shared if path.exists()] == []
     with pytest.raises(ReplicaError):
         rest_of(running)
@@ -85,7 +85,7 @@ def test_shutdown_leaves_nothing(ngram: EngineHost) -> None:
 
 
 def test_nothing_outlives_a_killed_replica(tmp_path: Path) -> None:
-    """Killed while the engine loads or when it serves, a replica takes core and worker with it."""
+    """Killed while the engine loads or when it serves, a replica takes its core with it."""
     folder = prepare(default_cache_dir(), progress=lambda _stage, _fraction: None)
     cores = available_cores()
     loading, serving = (
@@ -93,13 +93,13 @@ def test_nothing_outlives_a_killed_replica(tmp_path: Path) -> None:
         for number, name in enumerate(("loading", "serving"))
     )
     try:
-        # A core that has not heard from its replica yet gives up by itself, after minutes.
-        while len(processes := engine_processes(loading)) < 2:
+        # A core that has not begun to load gives up by itself, after minutes.
+        while not (processes := [p for p in engine_processes(loading) if p.cpu_affinity() == [loading.core]]):
             assert loading.process.poll() is None
         loading.process.kill()
         serving.wait_until_ready()
         processes += engine_processes(serving)
-        assert len(processes) == 4
+        assert len(processes) == 2
         serving.process.kill()
         _, alive = psutil.wait_procs(processes, timeout=60)
         assert alive == []

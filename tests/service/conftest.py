@@ -97,7 +97,10 @@ def references(folder: Path) -> dict[str, dict[str, Any]]:
     processes = []
     for number, profile in enumerate(profiles):
         cores = available_cores()
-        environment = os.environ | cpu_environment(profile, [cores[number % len(cores)]]) | {"HF_HUB_OFFLINE": "1"}
+        core = cores[number % len(cores)]
+        environment = os.environ | cpu_environment(profile, [core]) | {"HF_HUB_OFFLINE": "1"}
+        # vLLM's own way of running a CPU worker.
+        environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": str(core)}
         arguments = [profile.model_dump_json(), str(model), str(requests), str(folder / f"{profile.name}.json")]
         with (folder / f"reference-{profile.name}.log").open("wb") as output:
             script = str(Path(__file__).with_name("reference_server.py"))

@@ -21,16 +21,16 @@ from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import FrontendArgs
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from replicas.profiles import ModelSpec, Profile, engine_arguments
+from replicas.profiles import ModelSpec, Profile, engine_arguments, server_arguments
 
-_OURS = ("worker_cls", "per_request_spec_decode_metrics")
+_OURS = ("worker_cls", "distributed_executor_backend", "per_request_spec_decode_metrics")
 
 
 async def _answers(profile: Profile, folder: str, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     settings = engine_arguments(profile, ModelSpec(), folder=folder, on_cpu=True)
     arguments = AsyncEngineArgs(**{name: value for name, value in settings.items() if name not in _OURS})
     llm = AsyncLLM.from_engine_args(arguments)
-    frontend = Namespace(**(vars(FrontendArgs()) | vars(arguments)))
+    frontend = Namespace(**(vars(FrontendArgs(**server_arguments(ModelSpec()))) | vars(arguments)))
     tasks = await llm.get_supported_tasks()
     app = build_app(frontend, tasks, llm.model_config)
     await init_app_state(llm, app.state, frontend, tasks)

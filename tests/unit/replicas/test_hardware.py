@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicas import hardware
-from replicas.hardware import assign_cores, available_cores, cpu_environment
+from replicas.hardware import assign_cores, available_cores, bound_cores, cpu_environment
 from replicas.profiles import Profile
 
 pytestmark = pytest.mark.unit
@@ -62,12 +62,19 @@ def test_the_environment_binds_threads_and_limits_the_cache(monkeypatch: pytest.
     monkeypatch.setattr(hardware, "intel_openmp", lambda: Path("/lib/libiomp5.so"))
     profile = Profile(name="p", kv_cache_gib=3)
     assert cpu_environment(profile, (2, 3)) == {
-        "VLLM_CPU_OMP_THREADS_BIND": "2,3",
+        "SPECROUTE_CPU_CORES": "2,3",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "KMP_BLOCKTIME": "5",
+        "KMP_TPAUSE": "0",
         "VLLM_CPU_KVCACHE_SPACE": "3",
         "OMP_NUM_THREADS": "2",
         "TOKENIZERS_PARALLELISM": "false",
         "LD_PRELOAD": "/lib/libiomp5.so",
     }
+    for name, value in cpu_environment(profile, (2, 3)).items():
+        monkeypatch.setenv(name, value)
+    assert bound_cores() == (2, 3)
     monkeypatch.setattr(hardware, "intel_openmp", lambda: None)
     assert "LD_PRELOAD" not in cpu_environment(profile, (2, 3))
 

@@ -84,7 +84,7 @@ def test_the_hardware_decides_worker_and_parallelism() -> None:
     profile = Profile(name="v", gpus=2)
     on_cpu = engine_arguments(profile, MODEL, folder="/f", on_cpu=True)
     on_gpu = engine_arguments(profile, MODEL, folder="/f", on_cpu=False)
-    assert on_cpu["worker_cls"].endswith("SeedSafeWorker")
+    assert on_cpu["worker_cls"].endswith("BoundCpuWorker")
     assert "tensor_parallel_size" not in on_cpu
     assert on_gpu["tensor_parallel_size"] == 2
     assert "worker_cls" not in on_gpu

@@ -6,7 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
@@ -24,7 +24,7 @@ from router.demo.own_server import demo_policy
 from router.demo.passes import CONCURRENCY, Sender, paired, stages
 from router.demo.progress import Lines
 from router.demo.prompts import Prompt, chosen, load_prompts
-from router.demo.rows import Phase, Row
+from router.demo.rows import Pass, Phase, Row
 from router.demo.table import show
 from router.policy_source import default_policy
 from router.requests import read_request
@@ -44,11 +44,13 @@ def row(
     tokens: int = TOKENS,
     accepts: int = 3,
     text: str = "same",
+    beside: Pass = "second",
 ) -> Row:
     """A finished request: with k > 0 every step drafts k tokens and accepts `accepts` of them."""
     steps = (tokens - 1) // (1 + accepts) if k else tokens - 1
     return Row(
         phase=phase,
+        beside=beside if phase == "vanilla" else phase,
         prompt=prompt,
         intended_task=task,
         concurrency=1,
@@ -68,7 +70,7 @@ def row(
 
 def failed(phase: Phase, prompt: str, task: str = "code") -> Row:
     """A request of which nothing is known but that it failed."""
-    return Row(phase=phase, prompt=prompt, intended_task=task, concurrency=1, error="HTTP 503: no engine")
+    return Row(phase, "first", prompt, task, 1, error="HTTP 503: no engine")
 
 
 def learning_rows(count: int = 12, *, second_ms: float = 25.0) -> list[Row]:
@@ -79,9 +81,11 @@ def learning_rows(count: int = 12, *, second_ms: float = 25.0) -> list[Row]:
             row("first", f"code-{number}", tpot_ms=50),
             row("second", f"code-{number}", tpot_ms=second_ms, k=4),
             row("vanilla", f"code-{number}", tpot_ms=50),
+            row("vanilla", f"code-{number}", tpot_ms=50, beside="first"),
             row("first", f"creative-{number}", tpot_ms=50, task="creative"),
             row("second", f"creative-{number}", tpot_ms=50, task="creative"),
             row("vanilla", f"creative-{number}", tpot_ms=50, task="creative"),
+            row("vanilla", f"creative-{number}", tpot_ms=50, task="creative", beside="first"),
         ]
     return rows
 
@@ -99,6 +103,18 @@ def test_time_saved_compares_each_prompt_with_its_own_vanilla_run() -> None:
     assert of_task(result, "creative").saved == pytest.approx(0.0)
     assert result.totals.second_ratio == pytest.approx(0.75)
     assert result.totals.first_ratio == pytest.approx(1.0)
+
+
+def test_each_pass_is_compared_with_the_vanilla_requests_beside_it() -> None:
+    """A machine that got slower between the passes moves neither ratio."""
+    rows = [
+        row("first", "a", tpot_ms=40),
+        row("vanilla", "a", tpot_ms=40, beside="first"),
+        row("second", "a", tpot_ms=60, k=4),
+        row("vanilla", "a", tpot_ms=80),
+    ]
+    totals = figures(rows).totals
+    assert (totals.first_ratio, totals.second_ratio) == (pytest.approx(1.0), pytest.approx(0.75))
 
 
 def test_answers_of_different_length_are_compared_by_time_per_token() -> None:
@@ -146,6 +162,7 @@ def test_acceptance_is_counted_per_position() -> None:
         [
             Row(
                 "second",
+                "second",
                 "a",
                 "code",
                 1,
@@ -164,7 +181,15 @@ def test_acceptance_is_counted_per_position() -> None:
 def test_impossible_step_counts_count_nowhere() -> None:
     """More accepted than drafted is no evidence, and no crash."""
     lie = Row(
-        "second", "a", "code", 1, route="speculative", k=2, per_step_drafted=[1, 1], per_step_accepted=[2, 2]
+        "second",
+        "second",
+        "a",
+        "code",
+        1,
+        route="speculative",
+        k=2,
+        per_step_drafted=[1, 1],
+        per_step_accepted=[2, 2],
     )
     assert accepted([lie]).alpha is None
 
@@ -218,6 +243,20 @@ def test_the_sentences_say_what_moved_and_what_it_saved() -> None:
 def test_the_sentences_are_honest_about_losses(second_ms: float, verdict: str) -> None:
     """Speculation that cost time, or changed nothing, is said so."""
     assert learned(figures(learning_rows(second_ms=second_ms)))[1].endswith(verdict)
+
+
+def test_exploring_is_not_taken_for_learning() -> None:
+    """A task that speculated only because chance had it try stayed where it was."""
+    tried = replace(row("second", "creative-0", tpot_ms=50, k=4, task="creative"), reason="exploration")
+    rows = [
+        row("first", "creative-0", tpot_ms=50, task="creative"),
+        tried,
+        row("first", "creative-1", tpot_ms=50, task="creative"),
+        row("second", "creative-1", tpot_ms=50, task="creative"),
+    ]
+    result = figures(rows)
+    assert of_task(result, "creative").second_share == 0.5
+    assert learned(result)[0] == "No route changed: creative stayed on plain decoding."
 
 
 def test_the_sentences_do_without_a_comparison() -> None:
@@ -308,8 +347,8 @@ def test_both_ways_come_first_equally_often_within_a_task() -> None:
     prompts = load_prompts()
     orders = paired(prompts)
     for task in set(TASKS) - {"other"}:
-        firsts = Counter(orders[prompt.id][0][0] for prompt in prompts if prompt.task == task)
-        assert abs(firsts["second"] - firsts["vanilla"]) <= 1
+        firsts = Counter(orders[prompt.id][0] for prompt in prompts if prompt.task == task)
+        assert abs(firsts[True] - firsts[False]) <= 1
 
 
 def test_the_demos_policy_differs_only_in_allowing_overrides() -> None:
@@ -344,7 +383,7 @@ LAST = event({"choices": [], "usage": {"completion_tokens": 3}, "specroute": DET
 async def asked(answer: Callable[[httpx.Request], httpx.Response]) -> Row:
     """The row of a request that was answered so."""
     async with Service("http://service", httpx.MockTransport(answer)) as service:
-        return await service.ask(load_prompts()[0], model="m", phase="first", concurrency=1)
+        return await service.ask(load_prompts()[0], model="m", beside="first", concurrency=1)
 
 
 async def test_tokens_come_from_usage_and_time_from_the_details() -> None:
@@ -404,7 +443,8 @@ async def test_the_task_is_never_told_and_vanilla_only_in_its_pass() -> None:
     told: list[Row] = []
     async with Service("http://service", httpx.MockTransport(answer)) as service:
         sender = Sender(service, "m", told.append)
-        rows = await sender.first(prompts) + await sender.second(prompts, with_vanilla=True)
+        rows = await sender.send(prompts, "first", with_vanilla=False)
+        rows += await sender.send(prompts, "second", with_vanilla=True)
     assert rows == told
     assert Counter(row.phase for row in rows) == {"first": 20, "second": 20, "vanilla": 20}
     assert Counter(request.headers["x-specroute-route"] for request in seen) == {"auto": 40, "vanilla": 20}
@@ -416,7 +456,7 @@ def test_lines_tell_every_quarter_once() -> None:
     """Four lines a pass, without colour, the last one complete."""
     out = io.StringIO()
     with Lines(Console(file=out, width=120)) as lines:
-        lines.begin(10, "first")
+        lines.begin("first", 10)
         for number in range(10):
             lines.seen(
                 failed("first", "x")

@@ -1,13 +1,15 @@
-"""A CPU worker on which a request's seed cannot end the engine."""
+"""A CPU worker bound to its cores, on which a request's seed cannot end the engine."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from replicas.hardware import bound_cores
 from replicas.orphans import end_with_parent
 
 
@@ -42,12 +44,21 @@ class SeedSafeModelRunner(CPUModelRunner):  # type: ignore[misc]
         return {row: generator for row, generator in self.input_batch.generators.items() if discarded[row]}
 
 
-class SeedSafeWorker(CPUWorker):  # type: ignore[misc]
-    """vLLM's CPU worker with the model runner above, tied to the engine core's life."""
+class BoundCpuWorker(CPUWorker):  # type: ignore[misc]
+    """vLLM's CPU worker with the model runner above, inside the engine core's process.
+
+    vLLM runs CPU workers in a process of their own, because that is where it binds OpenMP's threads. The two
+    then wait for each other busily, on cores that engines share: in one process an engine starts in three
+    quarters of the time and takes 0.7 GB less. The binding is done here instead.
+    """
 
     def init_device(self) -> None:
         """As CPUWorker does; the first thing that is called in the worker's process."""
         end_with_parent()
+        cores = bound_cores()
+        if cores:
+            # Threads started from here on inherit it; OMP_NUM_THREADS says how many OpenMP starts.
+            os.sched_setaffinity(0, cores)
         super().init_device()
         # The runner's own __init__ has set everything up; only the methods above are to differ.
         if type(self.model_runner) is CPUModelRunner:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
-from replicas.seeded_worker import SeedSafeModelRunner
+from replicas.cpu_worker import SeedSafeModelRunner
 
 pytestmark = pytest.mark.unit
 

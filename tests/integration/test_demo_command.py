@@ -78,7 +78,7 @@ def test_the_demo_starts_a_service_learns_and_leaves_nothing(config: Path, tmp_p
     result: dict[str, Any] = json.loads(done.stdout)
     assert result["service"]["own"]
     assert result["baseline"] == "paired"
-    assert len(result["requests"]) == 3 * LIMIT
+    assert len(result["requests"]) == 4 * LIMIT  # two passes, each with vanilla beside it
     totals = result["totals"]
     assert totals["failed"] == 0
     assert totals["second_share"] >= totals["first_share"]
@@ -123,13 +123,15 @@ def test_an_interrupted_demo_ends_its_service(config: Path, tmp_path: Path) -> N
         (("--url", "http://127.0.0.1:1"), "no specroute answers"),
         (("--url", "nonsense"), "no specroute answers"),
         (("--config", "/nowhere/at-all.yaml"), "No such file"),
+        (("--config", "{folder}/no-policy.yaml"), "policy.path: /nowhere/policy.yaml: No such file"),
         (("--url", "http://127.0.0.1:1", "--config", "x.yaml"), "one of the two"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
     """What to do instead stands in the line."""
-    done = demo(*arguments, folder=tmp_path, patience_s=60)
+    (tmp_path / "no-policy.yaml").write_text(f"{FAKE}      policy: {{path: /nowhere/policy.yaml}}\n")
+    done = demo(*(part.format(folder=tmp_path) for part in arguments), folder=tmp_path, patience_s=60)
     assert done.returncode == 2
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert says in line

@@ -1,0 +1,133 @@
+"""`specroute serve` as a process: how it starts, how it refuses to, and what is left when it ends."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from services import SPECROUTE, Service, free_port, policy, until, write_config
+
+pytestmark = pytest.mark.integration
+
+GONE_S = 20.0
+
+PARENT = """
+import subprocess, sys
+subprocess.Popen(sys.argv[1:]).wait()
+"""
+
+
+def listeners(service: Service) -> list[tuple[psutil.Process, str, int]]:
+    """Process, address and port of everything the run listens on."""
+    return [
+        (process, connection.laddr.ip, connection.laddr.port)
+        for process in service.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+def test_nothing_listens_beyond_loopback_but_serves_own_servers(service: Service) -> None:
+    """One gRPC server a replica, guarded by the run's token (docs/decisions/0002), and nothing else."""
+    found = listeners(service)
+    assert service.port in {port for _, _, port in found}
+    open_to_all = [
+        process
+        for process, address, _ in found
+        if not address.removeprefix("::ffff:").startswith("127.") and address != "::1"
+    ]
+    names = [" ".join(process.cmdline()) for process in open_to_all]
+    assert all(name.startswith("ray::ServeReplica:specroute:") for name in names), names
+    assert len(set(names)) == len(names) == 3
+    assert all(process.environ().get("RAY_AUTH_MODE") == "token" for process in open_to_all)
+
+
+def test_two_instances_side_by_side_and_ctrl_c(service: Service, tmp_path: Path) -> None:
+    """A second one works beside the first; Ctrl-C, which reaches its whole group, leaves nothing of it alone."""
+    second = Service(tmp_path).wait_until_ready()
+    try:
+        assert second.answers()
+        assert service.answers()
+        assert {p for _, _, p in listeners(second)}.isdisjoint(p for _, _, p in listeners(service))
+    finally:
+        second.end(signal.SIGINT, group=True)
+    assert second.process.returncode == 0
+    until(lambda: not second.remains(), GONE_S)
+    assert "Traceback" not in second.stderr
+    assert service.answers()
+
+
+def test_sigkill_leaves_nothing(tmp_path: Path) -> None:
+    """The warden ends what a killed launcher could not."""
+    service = Service(tmp_path).wait_until_ready()
+    service.end(signal.SIGKILL)
+    waited = until(lambda: not service.remains(), GONE_S)
+    print(f"nothing left {waited:.1f} s after SIGKILL")  # noqa: T201 - a figure worth reading
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose parent is another process, and whose store nobody can reach."""
+    folder = tmp_path_factory.mktemp("child")
+    service = Service(folder, parent=PARENT, store={"url": "redis://127.0.0.1:1"})
+    try:
+        yield service.wait_until_ready()
+    finally:
+        service.end(signal.SIGKILL)
+
+
+def test_without_its_store_it_serves(child: Service) -> None:
+    """Requests are answered and counted in memory; the admin API says that the store is away."""
+    assert child.answers()
+    answer = child.get("/admin/v1/alpha")
+    assert answer["store_up"] is False
+    until(lambda: child.get("/admin/v1/alpha")["entries"], 5)
+
+
+def test_it_ends_with_its_parent(child: Service) -> None:
+    """With SPECROUTE_EXIT_WITH_PARENT, a parent killed with SIGKILL takes everything with it."""
+    assert child.remains()
+    child.process.kill()
+    until(lambda: not child.remains(), GONE_S)
+
+
+def refused(folder: Path, *options: str, **args: Any) -> str:
+    """The one line with which `serve` refuses to start."""
+    config = write_config(folder, free_port(), **args)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPECROUTE_")}
+    ended = subprocess.run(
+        [SPECROUTE, "serve", "--config", config, *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+    assert ended.returncode == 2, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("specroute: ")
+    return line
+
+
+def test_a_port_in_use(service: Service, tmp_path: Path) -> None:
+    """The line names the port; the service that has it is not disturbed."""
+    line = refused(tmp_path, "--port", str(service.port))
+    assert f"127.0.0.1:{service.port}" in line
+    assert "in use" in line
+    assert service.answers()
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    """A store URL, a policy and a model that cannot be used, each before anything is started."""
+    assert "store.url" in refused(tmp_path, store={"url": "http://x"})
+    assert "No such file" in refused(tmp_path, "--policy", str(tmp_path / "none.yaml"))
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(policy("broken", mood="bad"))
+    assert "spec.mood" in refused(tmp_path, "--policy", str(broken))
+    one_profile = [{"name": "vanilla"}]
+    line = refused(tmp_path, fake_engines=None, model={"path": str(tmp_path)}, profiles=one_profile)
+    assert "config.json" in line
+    assert "did you mean 'store'?" in refused(tmp_path, stor={})
