@@ -58,9 +58,7 @@ def write_config(folder: Path, port: int, **args: Any) -> Path:
         json.dumps(
             {
                 "http_options": {"host": "127.0.0.1", "port": port},
-                "applications": [
-                    {"name": "specroute", "import_path": "router.app:build", "args": settings}
-                ],
+                "applications": [{"name": "specroute", "import_path": "router.app:build", "args": settings}],
             }
         )
     )
@@ -101,9 +99,7 @@ class Service:
         except BaseException:
             self.end(signal.SIGTERM)
             raise
-        environment = next(
-            found for child in self._descendants() if RUN in (found := _environment(child))
-        )
+        environment = next(found for child in self._descendants() if RUN in (found := _environment(child)))
         self.mark, self.run_folder = environment[RUN], Path(environment["SPECROUTE_LOG_DIR"]).parent
         return self
 

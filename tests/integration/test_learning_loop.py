@@ -97,9 +97,7 @@ def entries(service: Service) -> dict[tuple[str, str, str | None], dict[str, Any
 
 
 def lifetimes(service: Service) -> Totals:
-    return {
-        key: {name: entry["lifetime"][name] for name in NAMES} for key, entry in entries(service).items()
-    }
+    return {key: {name: entry["lifetime"][name] for name in NAMES} for key, entry in entries(service).items()}
 
 
 seen: list[dict[str, Any]] = []

@@ -47,7 +47,7 @@ def test_nothing_listens_beyond_loopback_but_serves_own_servers(service: Service
 
 
 def test_two_instances_side_by_side_and_ctrl_c(service: Service, tmp_path: Path) -> None:
-    """A second one works beside the first; Ctrl-C, which reaches its whole group, leaves nothing of it alone."""
+    """A second works beside the first; Ctrl-C, which reaches its whole group, leaves nothing of it alone."""
     second = Service(tmp_path).wait_until_ready()
     try:
         assert second.answers()

@@ -82,7 +82,7 @@ def test_details(service: Service, k: int) -> None:
         details: dict[str, Any] = answer.model_extra["specroute"]
         assert (details["k"], details["reason"]) == (k, "override")
         assert details["route"] == ("speculative" if k else "vanilla")
-        assert 40 == 1 + details["steps"] + details["accepted"]
+        assert 1 + details["steps"] + details["accepted"] == 40
         assert details["drafted"] == sum(details["per_step_drafted"])
         assert max(details["per_step_drafted"]) <= k
         assert all(
@@ -164,7 +164,7 @@ async def abandoned(url: str, *, stream: bool, reads: int) -> None:
 
 
 async def test_clients_that_leave_hold_nothing(service: Service) -> None:
-    """After 50 disconnects in the middle, and some before the first byte, all counts are back at 0 in a moment."""
+    """After 50 disconnects mid-stream, and some before the first byte, all counts are soon back at 0."""
     before = len(service.get("/admin/v1/decisions?limit=1000")["decisions"])
     for _ in range(5):
         leaving = [abandoned(service.url, stream=True, reads=1 + number) for number in range(10)]

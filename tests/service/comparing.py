@@ -70,9 +70,11 @@ def _append(target: Any, piece: Any) -> None:
             _append_calls(old, value)
         elif isinstance(old, dict) and isinstance(value, dict):
             _append(old, value)
-        elif isinstance(old, list) and isinstance(value, list):
-            target[name] = old + value
-        elif isinstance(old, str) and isinstance(value, str) and name in {"content", "text", "arguments", "reasoning"}:
+        elif (isinstance(old, list) and isinstance(value, list)) or (
+            isinstance(old, str)
+            and isinstance(value, str)
+            and name in {"content", "text", "arguments", "reasoning"}
+        ):
             target[name] = old + value
         elif value is not None or name not in target:
             target[name] = value

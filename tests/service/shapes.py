@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-MODEL = "smollm2-135m-instruct"
+from whole_service import MODEL
+
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 
@@ -29,18 +30,28 @@ _TOOL = {
 
 
 def _chat(content: Any = "Name three colours of the rainbow.", **fields: Any) -> dict[str, Any]:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 24}
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": content}],
+        "temperature": 0,
+        "max_tokens": 24,
+    }
     return {"path": CHAT, "body": body | fields}
 
 
 def _text(prompt: Any = "one two three one two three one two", **fields: Any) -> dict[str, Any]:
-    return {"path": TEXT, "body": {"model": MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 16} | fields}
+    return {
+        "path": TEXT,
+        "body": {"model": MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 16} | fields,
+    }
 
 
 _COMMON: dict[str, dict[str, Any]] = {
     "chat": _chat(),
     "chat_content_parts": _chat([{"type": "text", "text": "Say hello"}, {"type": "text", "text": "to Ada."}]),
-    "chat_system": _chat(messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]),
+    "chat_system": _chat(
+        messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    ),
     "chat_turns": _chat(
         messages=[
             {"role": "user", "content": "My name is Ada."},
@@ -66,7 +77,9 @@ _COMMON: dict[str, dict[str, Any]] = {
         continue_final_message=True,
     ),
     "chat_user_fields": _chat(user="ada", metadata={"note": "x"}, store=False, unknown_field=1),
-    "chat_json_object": _chat("Describe Paris as JSON.", response_format={"type": "json_object"}, max_tokens=40),
+    "chat_json_object": _chat(
+        "Describe Paris as JSON.", response_format={"type": "json_object"}, max_tokens=40
+    ),
     "chat_json_schema": _chat(
         "Describe Paris as JSON.",
         response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": _SCHEMA}},
@@ -102,7 +115,9 @@ _ERRORS: dict[str, dict[str, Any]] = {
     "error_too_long": _chat("word " * 9000),
     "error_top_p": _chat(top_p=2.0),
     "error_tool_choice": _chat(tool_choice="required"),
-    "error_schema": _chat(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": 5}}}),
+    "error_schema": _chat(
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": 5}}}
+    ),
     "error_stream_options": _chat(stream_options={"include_usage": True}),
 }
 _STREAMED = (

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from comparing import normal_form
-from conftest import Service
 from shapes import PLAIN_ONLY, SHAPES
+from whole_service import Service
 
 pytestmark = pytest.mark.engine
 
@@ -26,7 +26,9 @@ def test_answers_as_vllm_alone(
     headers = {"X-Specroute-Route": route, "X-Specroute-K": "0" if route == "vanilla" else "8"}
     response = _post(service, SHAPES[shape], headers)
     reference = references["vanilla" if route == "vanilla" else "ngram"][shape]
-    assert normal_form(response.status_code, response.text) == normal_form(reference["status"], reference["text"])
+    assert normal_form(response.status_code, response.text) == normal_form(
+        reference["status"], reference["text"]
+    )
     assert response.headers["x-specroute-route"] == route
 
 
@@ -37,7 +39,9 @@ def test_answers_as_plain_vllm_where_only_that_compares(
     """Seeded draws and refused parameters equal those of a plain vLLM engine."""
     response = _post(service, PLAIN_ONLY[shape], {"X-Specroute-Route": "vanilla"})
     reference = references["vanilla"][shape]
-    assert normal_form(response.status_code, response.text) == normal_form(reference["status"], reference["text"])
+    assert normal_form(response.status_code, response.text) == normal_form(
+        reference["status"], reference["text"]
+    )
 
 
 @pytest.mark.parametrize("shape", ["min_p", "logit_bias"])

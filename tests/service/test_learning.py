@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from conftest import Service, running_service
+from whole_service import Service
 
 pytestmark = pytest.mark.engine
 
@@ -25,7 +24,18 @@ EDITS = [
 ]
 TALK = [
     f"Tell me in one sentence how you feel about {thing}."
-    for thing in ("rain", "Mondays", "the sea", "old books", "trains", "cats", "coffee", "winter", "maps", "jazz")
+    for thing in (
+        "rain",
+        "Mondays",
+        "the sea",
+        "old books",
+        "trains",
+        "cats",
+        "coffee",
+        "winter",
+        "maps",
+        "jazz",
+    )
 ]
 
 
@@ -33,7 +43,12 @@ def _ask(service: Service, task: str, prompt: str, **headers: str) -> dict[str, 
     response = service.chat(
         prompt,
         max_tokens=64,
-        headers={"X-Specroute-Task": task, "X-Specroute-Details": "1", "X-Specroute-Tenant": "acme", **headers},
+        headers={
+            "X-Specroute-Task": task,
+            "X-Specroute-Details": "1",
+            "X-Specroute-Tenant": "acme",
+            **headers,
+        },
     )
     assert response.status_code == 200, response.text
     details: dict[str, Any] = response.json()["specroute"]
@@ -48,36 +63,50 @@ def _lifetime(service: Service) -> dict[tuple[str, str, str | None], dict[str, i
     }
 
 
-def test_counters_equal_a_recount_and_survive_a_restart(tmp_path: Path) -> None:
+def _gained(now: dict[Any, dict[str, int]], before: dict[Any, dict[str, int]]) -> dict[Any, dict[str, int]]:
+    gained = {
+        cell: {name: count - before.get(cell, {}).get(name, 0) for name, count in totals.items()}
+        for cell, totals in now.items()
+    }
+    return {cell: totals for cell, totals in gained.items() if any(totals.values())}
+
+
+def test_counters_equal_a_recount_and_survive_a_restart(service: Service) -> None:
     """Lifetime totals per task and tenant are those of the answers' own details, before and after a restart."""
+    before = _lifetime(service)
     recount: dict[tuple[str, str, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    with running_service(tmp_path, tmp_path / "data") as service:
-        for number in range(24):
-            task, prompt = ("code", EDITS[number % 12]) if number % 2 else ("chat", TALK[number % 10])
-            tenant = f"tenant-{number % 3}"
-            k = str(number % 6)
-            route = "speculative" if number % 6 else "vanilla"
-            details = _ask(
-                service, task, prompt,
-                **{"X-Specroute-Tenant": tenant, "X-Specroute-Route": route, "X-Specroute-K": k},
-            )  # fmt: skip
-            assert max(details["per_step_drafted"], default=0) <= int(k)
-            assert details["completion_tokens"] == 1 + details["steps"] + details["accepted"]
-            for owner in (None, tenant):
-                cell = recount[details["profile"], task, owner]
-                cell["requests"] += 1
-                cell["steps"] += details["steps"]
-                cell["drafted"] += details["drafted"]
-                cell["accepted"] += details["accepted"]
-                cell["tokens"] += details["steps"] + details["accepted"]
-        assert _lifetime(service) == recount
-        alpha = {(e["profile"], e["task"]): e["alpha"] for e in service.admin("alpha")["entries"] if e["tenant"] is None}
-    with running_service(tmp_path, tmp_path / "data") as service:
-        assert _lifetime(service) == recount
-        for entry in service.admin("alpha")["entries"]:
-            if entry["tenant"] is None and entry["alpha"] is not None:
-                # Counters fade toward the prior meanwhile; half of them are left after ten minutes.
-                assert entry["alpha"] == pytest.approx(alpha[entry["profile"], entry["task"]], abs=0.1)
+    for number in range(24):
+        task, prompt = ("code", EDITS[number % 12]) if number % 2 else ("chat", TALK[number % 10])
+        tenant, k = f"tenant-{number % 3}", number % 6
+        hints = {"X-Specroute-Route": "speculative" if k else "vanilla", "X-Specroute-K": str(k)}
+        details = _ask(service, task, prompt, **{"X-Specroute-Tenant": tenant}, **hints)
+        assert max(details["per_step_drafted"], default=0) <= k
+        assert details["completion_tokens"] == 1 + details["steps"] + details["accepted"]
+        for owner in (None, tenant):
+            cell = recount[details["profile"], task, owner]
+            cell["requests"] += 1
+            cell["steps"] += details["steps"]
+            cell["drafted"] += details["drafted"]
+            cell["accepted"] += details["accepted"]
+            cell["tokens"] += details["steps"] + details["accepted"]
+    total = _lifetime(service)
+    assert _gained(total, before) == recount
+    alpha = _alpha(service)
+    service.stop()
+    seconds = service.start()
+    print(f"ready again after {seconds:.0f} s")
+    assert _lifetime(service) == total
+    for cell, value in _alpha(service).items():
+        # Counters fade toward the prior meanwhile; half of them are left after ten minutes.
+        assert value == pytest.approx(alpha[cell], abs=0.1)
+
+
+def _alpha(service: Service) -> dict[tuple[str, str, str | None], float]:
+    return {
+        (entry["profile"], entry["task"], entry["tenant"]): entry["alpha"]
+        for entry in service.admin("alpha")["entries"]
+        if entry["temperature"] is None and entry["alpha"] is not None
+    }
 
 
 def test_editing_ends_on_speculation_and_is_faster_there(service: Service, record_property: Any) -> None:
@@ -97,7 +126,9 @@ def test_editing_ends_on_speculation_and_is_faster_there(service: Service, recor
     assert routes.count("speculative") >= 0.8 * len(routes)
     ratio = median(tpot["speculative"]) / median(tpot["vanilla"])
     record_property("tpot_ratio_editing", round(ratio, 3))
-    print(f"editing: TPOT speculative / vanilla = {ratio:.2f}, routes {routes.count('speculative')}/{len(routes)}")
+    print(
+        f"editing: TPOT speculative / vanilla = {ratio:.2f}, routes {routes.count('speculative')}/{len(routes)}"
+    )
     assert ratio < 1
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import openai
 import pytest
-from conftest import Service
-from shapes import MODEL
+from whole_service import MODEL, Service
 
 pytestmark = pytest.mark.engine
 

@@ -6,9 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from conftest import Service
 from pydantic import BaseModel, Field
-from shapes import MODEL
+from whole_service import MODEL, Service
 
 from replicas.model_store import default_cache_dir, prepare
 
@@ -67,8 +66,8 @@ def test_streaming_events_add_up(service: Service) -> None:
         model=MODEL, messages=ASK, max_tokens=30, temperature=0  # type: ignore[arg-type]
     ) as stream:  # fmt: skip
         deltas = [event.delta for event in stream if event.type == "content.delta"]
-        final = stream.get_final_completion()
-    assert "".join(deltas) == final.choices[0].message.content
+    assert "".join(deltas) == stream.current_completion_snapshot.choices[0].message.content
+    assert deltas
 
 
 def test_langchain_invokes_and_streams(service: Service) -> None:
@@ -84,7 +83,7 @@ def test_langchain_invokes_and_streams(service: Service) -> None:
 
 
 def test_vllms_serving_benchmark_runs(service: Service, tmp_path: Path) -> None:
-    """vLLM's own load generator completes all its requests."""
+    """VLLM's own load generator completes all its requests."""
     from vllm.benchmarks.serve import add_cli_args, main_async
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from conftest import POLICY, Service
+from whole_service import POLICY, Service
 
 pytestmark = pytest.mark.engine
 

@@ -84,7 +84,7 @@ def last(data: bytes = b"data: [DONE]\n\n", **changes: Any) -> Frame:
 
 
 class FakePool:
-    """A pool that plays scripts, one a call, the last one for ever: frames, errors to raise, events to wait for."""
+    """A pool that plays scripts, one a call, the last one for ever: frames, errors, events to wait for."""
 
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts) or [[whole()]]

@@ -24,7 +24,7 @@ def of(given: Ending) -> dict[str, Any]:
 
 
 def test_counts_add_up() -> None:
-    """Steps, drafted and accepted are the sums of the arrays beside them; the length counts the bonus token."""
+    """Steps, drafted and accepted are the sums of the arrays beside them; the length counts the bonus."""
     found = of(ending((4, 4, 2), (3, 0, 2)))
     assert (found["steps"], found["drafted"], found["accepted"]) == (3, 10, 5)
     assert (found["per_step_drafted"], found["per_step_accepted"]) == ([4, 4, 2], [3, 0, 2])

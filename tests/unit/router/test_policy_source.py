@@ -1,5 +1,7 @@
 """The policy file: what is in force, and what is said of a newer one that cannot be."""
 
+# ruff: noqa: ASYNC240 -- policy files are small, and nothing else runs here
+
 import asyncio
 import logging
 import os

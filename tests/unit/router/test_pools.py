@@ -108,7 +108,7 @@ async def test_an_unexpected_error_ends_no_watch(caplog: pytest.LogCaptureFixtur
 
 
 async def test_a_call_is_in_flight_until_it_is_closed() -> None:
-    """Exhausted, closed early, failed or cancelled: the count returns to zero, and the client's call is closed."""
+    """Exhausted, closed early, failed or cancelled: the count returns to zero, and the call is closed."""
     waiting = asyncio.Event()
     pool = FakePool([whole()], [opening(), opening()], [gone()], [KeyError("bug")], [waiting])
     pools = two_pools(pool, FakePool())

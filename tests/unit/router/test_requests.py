@@ -1,6 +1,7 @@
 """What is read of a request: everything a client can send gives a request or a 400."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ FIELDS = st.sampled_from(
 
 @given(st.dictionaries(FIELDS, JSON), st.dictionaries(st.sampled_from(HEADERS), st.text(max_size=80)))
 def test_any_json_and_any_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
-    """JSON of any shape under any header values is a request or a bad request, and its bytes stay as they were."""
+    """Any JSON under any header values is a request or a bad request, and its bytes stay as they were."""
     body = json.dumps(fields).encode()
     try:
         found = read_request(PATH, headers, body, trust_tenant=True)
@@ -81,10 +82,8 @@ def test_any_document(value: Any, encoding: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes(body: bytes) -> None:
     """Bytes that are no JSON object are a bad request."""
-    try:
+    with suppress(BadRequestError):
         read_request(PATH, {}, body, trust_tenant=False)
-    except BadRequestError as error:
-        assert error.http_status == 400
 
 
 @settings(deadline=None)
