@@ -72,6 +72,10 @@ class ReplicaError(Exception):
     """The engine cannot serve: it died or was never started. Not a fault of the request."""
 
 
+class ReplicaBusyError(ReplicaError):
+    """The pool's queue is full. Its replicas are well; the caller should come back later."""
+
+
 class Engine(Protocol):
     """What a deployment hosts: a real vLLM engine, or the fake one."""
 

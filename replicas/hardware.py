@@ -10,7 +10,6 @@ from pathlib import Path
 
 from replicas.profiles import Profile
 
-
 _CORES_VARIABLE = "SPECROUTE_CPU_CORES"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -24,11 +23,11 @@ from router.pools import PoolClient, Pools
 from router.serve_pools import ServePool
 from router.service import RoutingService
 from router.settings import (
-    DATA_VARIABLE,
     EMBEDDED_STORE,
     DeploymentSettings,
     StoreSettings,
     admin_token,
+    store_dir,
 )
 from router.stats import StatsBuffer
 from router.stats_sync import StatsSync, SyncSettings
@@ -122,15 +121,7 @@ class Router:
     def _store_url(self, store: StoreSettings) -> str:
         if store.url != EMBEDDED_STORE:
             return store.url
-        return self._resources.enter_context(EmbeddedValkey(data_dir() / "valkey")).url
-
-
-def data_dir() -> Path:
-    """Where the embedded store keeps its data between runs."""
-    if given := os.environ.get(DATA_VARIABLE):
-        return Path(given)
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "specroute"
+        return self._resources.enter_context(EmbeddedValkey(store_dir())).url
 
 
 @serve.ingress()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 from replicas.frames import Call, ReplicaError
 from router.errors import UnavailableError
 from router.pools import Pools
+
+_TIMEOUT_S = 5.0
 
 
 class ModelList:
@@ -22,7 +25,10 @@ class ModelList:
                 continue
             call = Call(request_id=uuid4().hex, path="/v1/models", body=b"", k=0)
             try:
-                return b"".join([frame.data async for frame in self._pools.serve(state.profile.name, call)])
-            except ReplicaError:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    return b"".join(
+                        [frame.data async for frame in self._pools.serve(state.profile.name, call)]
+                    )
+            except (ReplicaError, TimeoutError):
                 continue
         raise UnavailableError("no engine is ready; see /readyz", retry_after_s=5)

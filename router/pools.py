@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from policies import decide
 from policies.speedup import StepCost
-from replicas.frames import Call, Frame, ReplicaError
+from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
 from replicas.profiles import Profile
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Pools:
     async def serve(self, profile: str, call: Call) -> AsyncGenerator[Frame, None]:
         """Frames of one call to a pool, counted in flight until the generator is closed.
 
-        Raises ReplicaError; the pool then counts as away until a poll succeeds.
+        Raises ReplicaError; the pool then counts as away until a poll succeeds, unless it is only busy.
         """
         state = self._states[profile]
         state.in_flight += 1
@@ -89,6 +89,8 @@ class Pools:
             async with aclosing(state.client.serve(call)) as frames:
                 async for frame in frames:
                     yield frame
+        except ReplicaBusyError:
+            raise
         except ReplicaError as error:
             self._lost(state, str(error))
             raise

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from replicas.frames import Call, Frame, ReplicaError
+from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
 
 
 class ServePool:
@@ -24,8 +24,8 @@ class ServePool:
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Frames of one call; closing the generator cancels it on the replica.
 
-        Raises ReplicaError when the replica or its engine is gone; an error of the replica's code is a
-        RayTaskError, since another replica would make it too.
+        Raises ReplicaError when the replica or its engine is gone and ReplicaBusyError when the queue is full.
+        An error of the replica's code is a RayTaskError, since another replica would make it too.
         """
         response = self._stream.remote(call)
         complete = False
@@ -53,6 +53,8 @@ class ServePool:
 
 
 def _translated(error: Exception) -> Exception:
+    if isinstance(error, BackPressureError):
+        return ReplicaBusyError(str(error))
     if isinstance(error, RayTaskError) and not isinstance(error.cause, ReplicaError):
         return error
     return ReplicaError(_last_line(error))

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from policies.decide import Decision, Reason
 from policies.resolve import EffectivePolicy
-from replicas.frames import Call, Ending, Frame, ReplicaError
+from replicas.frames import Call, Ending, Frame, ReplicaBusyError, ReplicaError
 from router.deciding import Decider
 from router.details import details, headers, spliced
 from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
@@ -204,8 +204,8 @@ class RoutingService:
                         yield frame
                 if not ended:
                     raise ReplicaError("the engine's answer just ended")  # noqa: TRY301 - handled alike
-            except ReplicaError:
-                if begun or attempt:
+            except ReplicaError as error:
+                if begun or attempt or isinstance(error, ReplicaBusyError):
                     raise
                 dispatch.failovers += 1
                 dispatch.decision = self._elsewhere(dispatch)
@@ -292,6 +292,10 @@ def _told(failure: Exception, dispatch: _Dispatch) -> ApiError:
         case TimeoutError():
             limit_s = dispatch.policy.limits.deadline
             return DeadlineError(f"no complete answer within the policy's limits.deadline of {limit_s:g} s")
+        case ReplicaBusyError():
+            return TooManyRequestsError(
+                "every slot and the queue are full: retry", retry_after_s=_RETRY_AFTER_S
+            )
         case ReplicaError():
             return UnavailableError(
                 "the engine failed before the answer was complete: retry", retry_after_s=_RETRY_AFTER_S

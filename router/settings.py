@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -105,6 +106,14 @@ def parse_settings(values: Mapping[str, Any]) -> DeploymentSettings:
     except ValidationError as error:
         lines = [_line(problem) for problem in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+
+
+def store_dir() -> Path:
+    """Where the embedded store keeps its data between runs."""
+    if given := os.environ.get(DATA_VARIABLE):
+        return Path(given) / "valkey"
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "specroute" / "valkey"
 
 
 def admin_token() -> str | None:

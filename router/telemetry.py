@@ -41,6 +41,12 @@ class Metrics:
             buckets=_SMALL_S,
             registry=self.registry,
         )
+        self._overhead = Histogram(
+            "specroute_overhead_seconds",
+            "Time to first token at the router less that at the engine: routing, transport and waiting.",
+            buckets=_LATENCIES_S,
+            registry=self.registry,
+        )
         self._ttft = Histogram(
             "specroute_ttft_seconds",
             "Time to first token, at the router.",
@@ -73,6 +79,8 @@ class Metrics:
         self._k.observe(decision.k)
         if outcome.ttft_s is not None:
             self._ttft.labels(decision.route).observe(outcome.ttft_s)
+            if ending.ttft_s is not None:
+                self._overhead.observe(max(0.0, outcome.ttft_s - ending.ttft_s))
         if ending.decode_s is not None and ending.completion_tokens > 1:
             self._tpot.labels(decision.route).observe(ending.decode_s / (ending.completion_tokens - 1))
 

@@ -120,6 +120,14 @@ class EmbeddedValkey:
         finally:
             os.close(lock)
 
+    def check_free(self) -> None:
+        """Raise EmbeddedValkeyError where another server uses the directory, or it cannot be written."""
+        try:
+            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(self._lock())
+        except OSError as error:
+            raise EmbeddedValkeyError(f"cannot keep statistics in {self._data_dir}: {error}") from error
+
     def stop(self) -> None:
         """Let the server save and end; kill it when it takes too long. Harmless when it is not running."""
         process, self._process = self._process, None
@@ -187,7 +195,7 @@ class EmbeddedValkey:
                     continue
                 os.close(descriptor)
                 raise EmbeddedValkeyError(
-                    f"another specroute uses {self._data_dir}: stop it, or give this one another directory"
+                    f"another specroute uses {self._data_dir}: stop it, or give this one another folder"
                 ) from None
             return descriptor
 

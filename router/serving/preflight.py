@@ -14,9 +14,10 @@ from replicas.hardware import assign_cores, available_cores
 from replicas.profiles import EMBEDDED
 from router.policy_source import PolicySource
 from router.serving.config import ServeConfig
-from router.settings import EMBEDDED_STORE, DeploymentSettings
+from router.settings import DATA_VARIABLE, EMBEDDED_STORE, DeploymentSettings, store_dir
 from router.stats_protocol import StoreUrlError
 from router.store import RedisStore
+from router.valkey import EmbeddedValkey, EmbeddedValkeyError
 
 _GIB = 2**30
 _PROCESSES_GIB = 2.2
@@ -90,6 +91,10 @@ def _store(settings: DeploymentSettings) -> Iterator[str]:
     if settings.store.url == EMBEDDED_STORE:
         if settings.routers > 1:
             yield "store.url: several routers need a store they share: name a redis:// URL"
+        try:
+            EmbeddedValkey(store_dir()).check_free()
+        except EmbeddedValkeyError as error:
+            yield f"store.url: {error} ({DATA_VARIABLE})"
         return
     try:
         RedisStore(settings.store.url, settings.model.name)

@@ -63,8 +63,8 @@ def test_answers_are_those_of_plain_decoding(
         f"of {6 * len(bodies)}; {accepted} of {drafted} draft tokens accepted"
     )
     record_testsuite_property("equality", summary)
-    print(f"\nequality: {summary}")  # noqa: T201 - a figure to quote
+    print(f"\nequality: {summary}")
     for k, gap, mine, theirs in explained:
-        print(f"  explained: k={k} gap={gap:.2e}\n    {mine!r}\n    {theirs!r}")  # noqa: T201
+        print(f"  explained: k={k} gap={gap:.2e}\n    {mine!r}\n    {theirs!r}")
     assert unexplained == []
     assert accepted > 100, "without accepted drafts nothing has been compared"

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, float]) -
 
 @pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer  # noqa: PLC0415  (after `offline`)
+    from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
 
@@ -85,7 +85,7 @@ def test_digits_are_single_tokens_and_leave_white_space_whole(tokenizer: Any) ->
 
 def test_model_answers_a_question(folder: Path, tokenizer: Any) -> None:
     """Greedy decoding of the folder gives the sentence the model is known to give, and ends the turn."""
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415  (after `offline`)
+    from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder)
     messages = [{"role": "user", "content": "What is the capital of France?"}]

@@ -32,7 +32,7 @@ def test_an_edited_policy_is_in_force_within_five_seconds(service: Service, poli
     """Header and admin API name the new one."""
     policy_file.write_text(policy("edited", mode="always_vanilla"))
     waited = until(lambda: in_force(service).startswith("edited@"), IN_FORCE_S)
-    print(f"in force after {waited:.2f} s")  # noqa: T201 - a figure worth reading
+    print(f"in force after {waited:.2f} s")
     state = service.get("/admin/v1/policy")
     assert (state["name"], state["rejected"]) == ("edited", None)
 

@@ -66,7 +66,7 @@ def test_sigkill_leaves_nothing(tmp_path: Path) -> None:
     service = Service(tmp_path).wait_until_ready()
     service.end(signal.SIGKILL)
     waited = until(lambda: not service.remains(), GONE_S)
-    print(f"nothing left {waited:.1f} s after SIGKILL")  # noqa: T201 - a figure worth reading
+    print(f"nothing left {waited:.1f} s after SIGKILL")
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ async def test_clients_that_leave_hold_nothing(service: Service) -> None:
         await asyncio.gather(*leaving, *early)
     waited = await asyncio.to_thread(until, lambda: load(service, "in_flight") == 0, 3)
     waited += await asyncio.to_thread(until, lambda: load(service, "running") == 0, 4)
-    print(f"all let go after {waited:.2f} s")  # noqa: T201 - a figure worth reading
+    print(f"all let go after {waited:.2f} s")
     decisions = service.get("/admin/v1/decisions?limit=1000")["decisions"]
     results = [decision["result"] for decision in decisions][: len(decisions) - before]
     assert results.count("cancelled") == 55

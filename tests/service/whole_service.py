@@ -53,7 +53,10 @@ class Service:
             assert self._process.poll() is None, said
             assert time.monotonic() - started < _READY_S, said
             time.sleep(0.2)
-        return time.monotonic() - started
+        seconds = time.monotonic() - started
+        while not all(pool["available"] for pool in self.admin("replicas")["pools"]):
+            time.sleep(0.1)
+        return seconds
 
     def stop(self) -> None:
         """Stop it as Ctrl-C would."""
