@@ -63,6 +63,9 @@ def read_request(path: str, headers: Mapping[str, str], body: bytes, *, trust_te
         BadRequestError: The body is no JSON object, or a hint cannot be understood.
     """
     fields = _json_object(body)
+    if not isinstance(fields.get("structured_outputs"), dict | None):
+        # vLLM 0.32.0 answers these with an internal error.
+        raise BadRequestError("structured_outputs: expected an object", param="structured_outputs")
     return RoutedRequest(
         request_id=_request_id(headers.get(REQUEST_ID_HEADER)),
         path=path,

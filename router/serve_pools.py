@@ -24,7 +24,7 @@ class ServePool:
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Frames of one call; closing the generator cancels it on the replica.
 
-        Raises ReplicaError when the replica or its engine is gone and ReplicaBusyError when the queue is full.
+        Raises ReplicaError when the replica or its engine is gone, ReplicaBusyError when the queue is full.
         An error of the replica's code is a RayTaskError, since another replica would make it too.
         """
         response = self._stream.remote(call)

@@ -158,6 +158,14 @@ def test_what_speculation_cannot_serve(fields: dict[str, Any], plain: bool) -> N
     assert read(**fields).unsupported is plain
 
 
+@pytest.mark.parametrize("value", [True, -1, "", [], [{}]])
+def test_structured_outputs_must_be_an_object(value: object) -> None:
+    """vLLM would answer with an internal error."""
+    assert refusal(structured_outputs=value).param == "structured_outputs"
+    assert read(structured_outputs={"choice": ["a"]}).fields["structured_outputs"]
+    assert read(structured_outputs=None).fields["structured_outputs"] is None
+
+
 def test_the_header_names_the_task_before_the_body_does() -> None:
     """X-Specroute-Task wins over metadata.task; case and space do not matter."""
     assert read(metadata={"task": "qa"}).hints.task == "qa"
