@@ -1,7 +1,7 @@
 """Time per output token by task, on the speculative and on the plain route of one running service.
 
 Every prompt is asked on both routes, one after the other and each first in turn, so that the machine's other
-load hits both. The service's policy must say `allow_overrides: true`. Prints a table, or JSON Lines with --json.
+load hits both. The service's policy must say `allow_overrides: true`. Prints a line per task, or JSON Lines.
 
     python -m bench.routes_by_task --prompts prompts.jsonl --per-task 5 --k 8
 

@@ -160,7 +160,7 @@ def test_what_speculation_cannot_serve(fields: dict[str, Any], plain: bool) -> N
 
 @pytest.mark.parametrize("value", [True, -1, "", [], [{}]])
 def test_structured_outputs_must_be_an_object(value: object) -> None:
-    """vLLM would answer with an internal error."""
+    """Otherwise vLLM answers with an internal error."""
     assert refusal(structured_outputs=value).param == "structured_outputs"
     assert read(structured_outputs={"choice": ["a"]}).fields["structured_outputs"]
     assert read(structured_outputs=None).fields["structured_outputs"] is None
