@@ -1,4 +1,4 @@
-"""A CPU worker bound to its cores, on which a request's seed cannot end the engine."""
+"""A CPU worker bound to its cores, on which no request's sampling parameters can end the engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from vllm.v1.sample import rejection_sampler
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 from vllm.v1.worker.cpu_worker import CPUWorker
 
@@ -13,18 +14,39 @@ from replicas.hardware import bound_cores
 from replicas.orphans import end_with_parent
 
 
-class SeedSafeModelRunner(CPUModelRunner):  # type: ignore[misc]
-    """vLLM's CPU model runner, with rewinding of seeded generators that works on the CPU.
+def expand_batch_to_tokens(
+    x: torch.Tensor, cu_num_tokens: torch.Tensor, num_tokens: int, replace_from: int = 0, replace_to: int = 0
+) -> torch.Tensor:
+    """`x` [batch] with entry i repeated once per token of request i: [num_tokens].
+
+    `cu_num_tokens` [batch] are running totals; entries equal to `replace_from` become `replace_to`. It stands in
+    for vLLM's function of this name, whose CPU kernel writes into a copy unless `x` is int64: temperature, top-k
+    and top-p of drafted positions were whatever lay in memory, which biased sampled answers and could end the
+    engine.
+    """
+    counts = torch.diff(cu_num_tokens.long(), prepend=cu_num_tokens.new_zeros(1).long())
+    replaced = x.masked_fill(x == replace_from, replace_to)
+    return replaced.repeat_interleave(counts, output_size=num_tokens)
+
+
+class SafeModelRunner(CPUModelRunner):  # type: ignore[misc]
+    """vLLM's CPU model runner, without two ways in which a request could end it.
 
     When a prompt is computed in chunks, vLLM discards the token sampled after each chunk and rewinds the
     request's generator by its offset. CPU generators have none and raise, which ends the engine core. So
     their state is kept over the sampling of a token that will be discarded.
+
+    A speculative engine samples every step with the rejection sampler, which on CPUs raises for `top_k` when
+    the step has no drafts at all, and ends the engine core too. Such a step is sampled plainly, as on an
+    engine that never drafts.
     """
 
-    def _sample(self, *args: Any, **kwargs: Any) -> Any:
+    def _sample(self, logits: Any, spec_decode_metadata: Any) -> Any:
+        if spec_decode_metadata is not None and not any(spec_decode_metadata.num_draft_tokens):
+            spec_decode_metadata = None
         before = [(generator, generator.get_state()) for generator in self._discarded_generators().values()]
         try:
-            return super()._sample(*args, **kwargs)
+            return super()._sample(logits, spec_decode_metadata)
         finally:
             for generator, state in before:
                 generator.set_state(state)
@@ -59,7 +81,8 @@ class BoundCpuWorker(CPUWorker):  # type: ignore[misc]
         if cores:
             # Threads started from here on inherit it; OMP_NUM_THREADS says how many OpenMP starts.
             os.sched_setaffinity(0, cores)
+        rejection_sampler.expand_batch_to_tokens = expand_batch_to_tokens
         super().init_device()
         # The runner's own __init__ has set everything up; only the methods above are to differ.
         if type(self.model_runner) is CPUModelRunner:
-            self.model_runner.__class__ = SeedSafeModelRunner
+            self.model_runner.__class__ = SafeModelRunner

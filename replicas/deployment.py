@@ -56,7 +56,8 @@ class EngineReplica:
                 yield frame
 
     async def status(self) -> dict[str, Any]:
-        """This replica's account of itself."""
+        """This replica's account of itself. Raises ReplicaError when its engine is gone."""
+        await self._engine.check_health()
         load = self._engine.load()
         return {
             "profile": self._spec.profile.name,

@@ -104,6 +104,26 @@ def test_a_speculative_engine_refuses_min_p(vanilla: EngineHost, ngram: EngineHo
     assert vanilla.answer(body).status == 200
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"top_k": 5},
+        {"top_p": 0.8},
+        {"top_k": 5, "top_p": 0.8},
+        {"top_k": 1, "temperature": 2.0},
+        {"frequency_penalty": 1.0, "top_k": 3},
+        {"top_k": 4, "logprobs": 3},
+    ],
+)
+@pytest.mark.parametrize("k", [0, 4])
+def test_sampling_works_with_and_without_drafts(ngram: EngineHost, sampling: dict[str, Any], k: int) -> None:
+    """The rejection sampler fails on CPUs for `top_k` in a step without drafts; ours sees no such step."""
+    body = TEXT | {"temperature": 0.9, "max_tokens": 6, "ignore_eos": True, **sampling}
+    prompts = ["Something quite new", "a b c d a b c d a b c d a b"]
+    answers = [ngram.answer(body | {"prompt": prompt}, k=k) for prompt in prompts]
+    assert [(answer.status, answer.ending.completion_tokens) for answer in answers] == [(200, 6)] * 2
+
+
 def test_models_are_listed_and_unknown_paths_not_found(vanilla: EngineHost) -> None:
     """A call without a body is a GET."""
     assert vanilla.answer(b"", path="/v1/models").body["data"][0]["id"] == "smollm2-135m-instruct"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
-from replicas.cpu_worker import SeedSafeModelRunner
+from replicas.cpu_worker import SafeModelRunner, expand_batch_to_tokens
 
 pytestmark = pytest.mark.unit
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.unit
 def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Three rows, two of them seeded; every step draws from all generators and rewinds the discarded ones."""
 
-    def sample(self: Any) -> list[float]:
+    def sample(self: Any, logits: object, spec_decode_metadata: object) -> list[float]:
+        self.sampled_with = spec_decode_metadata
         return [torch.rand(1, generator=each).item() for each in self.input_batch.generators.values()]
 
     def bookkeeping(self: Any) -> None:
@@ -29,7 +30,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(CPUModelRunner, "_sample", sample)
     monkeypatch.setattr(CPUModelRunner, "_bookkeeping_sync", bookkeeping)
-    runner = object.__new__(SeedSafeModelRunner)
+    runner = object.__new__(SafeModelRunner)
     generators = {row: torch.Generator().manual_seed(row) for row in (0, 2)}
     runner.input_batch = SimpleNamespace(num_reqs=3, generators=generators)
     runner.discard_request_mask = SimpleNamespace(np=np.zeros(8, dtype=bool))
@@ -38,7 +39,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def step(runner: Any, *discarded: int) -> list[float]:
     runner.discard_request_mask.np[:] = [row in discarded for row in range(8)]
-    drawn: list[float] = runner._sample()
+    drawn: list[float] = runner._sample(None, None)
     runner._bookkeeping_sync()
     return drawn
 
@@ -64,7 +65,25 @@ def test_rows_beyond_the_batch_do_not_matter(runner: Any) -> None:
     step(runner, 1, 5)
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.float32])
+def test_values_are_repeated_per_token(dtype: torch.dtype) -> None:
+    """Whatever their type; a request without drafts has none; one value can be replaced on the way."""
+    expanded = expand_batch_to_tokens(
+        torch.tensor([3, 0, 5], dtype=dtype), torch.tensor([2, 2, 5], dtype=torch.int32), 5, 3, 1
+    )
+    assert expanded.tolist() == [1, 1, 5, 5, 5]
+    assert expanded.dtype == dtype
+
+
 def test_vllm_still_needs_it() -> None:
     """CPU generators still have no offset; once they have, this worker can go."""
     with pytest.raises(RuntimeError):
         torch.Generator().get_offset()
+
+
+@pytest.mark.parametrize(("drafts", "verified"), [([0, 0, 0], False), ([0, 2, 0], True)])
+def test_a_step_without_drafts_is_sampled_plainly(runner: Any, drafts: list[int], verified: bool) -> None:
+    """The rejection sampler cannot do without any drafts; with some it has to be asked."""
+    metadata = SimpleNamespace(num_draft_tokens=drafts)
+    runner._sample(None, metadata)
+    assert runner.sampled_with is (metadata if verified else None)
