@@ -19,10 +19,10 @@ def expand_batch_to_tokens(
 ) -> torch.Tensor:
     """`x` [batch] with entry i repeated once per token of request i: [num_tokens].
 
-    `cu_num_tokens` [batch] are running totals; entries equal to `replace_from` become `replace_to`. It stands in
-    for vLLM's function of this name, whose CPU kernel writes into a copy unless `x` is int64: temperature, top-k
-    and top-p of drafted positions were whatever lay in memory, which biased sampled answers and could end the
-    engine.
+    `cu_num_tokens` [batch] are running totals; entries equal to `replace_from` become `replace_to`. It stands
+    in for vLLM's function of this name, whose CPU kernel writes into a copy unless `x` is int64: temperature,
+    top-k and top-p of drafted positions were whatever lay in memory, which biased sampled answers and could
+    end the engine.
     """
     counts = torch.diff(cu_num_tokens.long(), prepend=cu_num_tokens.new_zeros(1).long())
     replaced = x.masked_fill(x == replace_from, replace_to)
