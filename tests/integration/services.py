@@ -116,7 +116,7 @@ class Service:
     def remains(self) -> list[str]:
         """The command lines of processes of this run, and its folder while that is there."""
         assert self.mark
-        found = [" ".join(process.cmdline())[:100] or "?" for process in self.processes()]
+        found = [_command(process) for process in self.processes()]
         return found + [str(self.run_folder)] * self.run_folder.exists()
 
     def processes(self) -> list[psutil.Process]:
@@ -142,6 +142,14 @@ class Service:
 
     def _descendants(self) -> Iterator[psutil.Process]:
         yield from psutil.Process(self.process.pid).children(recursive=True)
+
+
+def _command(process: psutil.Process) -> str:
+    """Of a process that may be ending meanwhile."""
+    try:
+        return " ".join(process.cmdline())[:100] or "?"
+    except psutil.Error:
+        return "?"
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ subprocess.Popen(sys.argv[1:]).wait()
 
 def listeners(service: Service) -> list[tuple[psutil.Process, str, int]]:
     """Process, address and port of everything the run listens on."""
-    return [
-        (process, connection.laddr.ip, connection.laddr.port)
-        for process in service.processes()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    found = []
+    for process in service.processes():
+        with suppress(psutil.NoSuchProcess):  # Ray's helpers come and go
+            found += [
+                (process, connection.laddr.ip, connection.laddr.port)
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+    return found
 
 
 def test_nothing_listens_beyond_loopback_but_serves_own_servers(service: Service) -> None:
