@@ -22,9 +22,12 @@ def _request(url: httpx.URL) -> bytes:
 
 
 def _slow_reader(url: httpx.URL) -> socket.socket:
-    """A client with the smallest of receive buffers, that has sent its request and reads nothing yet."""
+    """A client that has sent its request, reads nothing yet, and can buffer a part of the answer only.
+
+    Not less than a loopback segment: where no whole one fits, the kernel opens a closed window after a minute.
+    """
     client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)
     client.connect((url.host, url.port))
     client.settimeout(60)
     client.sendall(_request(url))
