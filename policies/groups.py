@@ -33,7 +33,7 @@ class Acceptance(PolicyModel):
 
 
 class Threshold(PolicyModel):
-    """The band that switches speculation; between the two values the last choice stands."""
+    """The band that switches speculation in mode threshold; between the two values the last choice stands."""
 
     metric: Metric = "alpha"
     """What is compared: the effective acceptance alpha, or the draft acceptance rate vLLM reports."""
@@ -62,15 +62,15 @@ class Objective(PolicyModel):
     """What adaptive mode optimises."""
 
     min_speedup: MinSpeedup = 1.05
-    """Leave vanilla only for at least this speedup."""
+    """Leave vanilla only for at least this speedup: the time on vanilla divided by the time speculating."""
     confidence: Confidence = 0.90
-    """Probability with which that speedup must hold."""
+    """Probability with which that speedup must hold; the closer to 1, the more evidence it takes."""
     class_: ObjectiveClass = Field(default="interactive", alias="class")
-    """Interactive optimises latency, batch throughput."""
+    """Interactive: each answer soonest, within ttft and tpot; batch: most tokens per second, without them."""
     ttft: Duration = 2.0
-    """Objective for the time to first token."""
+    """Time to first token; an arm predicted to miss it or tpot is not chosen while another meets both."""
     tpot: Duration = 0.2
-    """Objective for the time per output token."""
+    """Time per output token; an arm predicted to miss it or ttft is not chosen while another meets both."""
 
 
 class ObjectiveOverride(PolicyModel):
@@ -87,7 +87,7 @@ class DraftLength(PolicyModel):
     """k, the most draft tokens per step: min <= default <= max; an inherited default moves into the span."""
 
     mode: KMode = "adaptive"
-    """Chosen per request, always the default, or left to the engine."""
+    """Adaptive: chosen per request; fixed: the default; engine: max, for engines that adapt it themselves."""
     min: DraftTokens = 1
     """Smallest k of a speculative request."""
     max: DraftTokens = 8

@@ -1,39 +1,25 @@
-"""Which settings hold for a tenant and a task: defaults < spec < task < tenant < task of the tenant.
+"""Which settings hold: defaults < spec < schedules that apply < task < tenant < task of the tenant.
 
-One merge serves both uses: `resolve` makes the values a decision needs, `explain` tells where each came from.
-
-A layer may move only `k.max` or `k.min`: a `k.default` that it inherits follows into the span. What one layer
-says itself, or says against a layer below, must be consistent.
+Of several schedules that apply at once the later one in the file is the stronger. One merge, that of
+`policies.layers`, serves all uses: `resolve` makes the values a decision needs, `explain` tells where each
+came from, `conflicts` finds what cannot hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from policies.base import Mode, PolicyModel
-from policies.groups import Acceptance, DraftLength, Exploration, Holdout, Limits, Threshold
+from policies.base import Mode
+from policies.groups import Acceptance, DraftLength, Exploration, Limits, Objective, Threshold
+from policies.layers import GROUPS, SINGLE, Layer, Layers, contradictions, group, merged
 from policies.problems import Path, Violation, format_path
-from policies.schema import RoutingPolicy, Spec
+from policies.schema import RoutingPolicy
+from policies.timetable import Timetable
 
-DEFAULTS: Final = "defaults"
-
-_GROUPS: Final[Mapping[str, type[PolicyModel]]] = {
-    "acceptance": Acceptance,
-    "threshold": Threshold,
-    "k": DraftLength,
-    "exploration": Exploration,
-    "limits": Limits,
-    "holdout": Holdout,
-}
-# A group's keys as files write them, and as its model calls them (`class` cannot be an attribute).
-_FIELDS: Final = {
-    name: {info.alias or field: field for field, info in form.model_fields.items()}
-    for name, form in _GROUPS.items()
-}
-_BEYOND: Final = {"min": "below", "max": "above"}
-_SINGLE: Final = ("mode", "allow_overrides", "prior_alpha")
+_MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +30,10 @@ class EffectivePolicy:
     allow_overrides: bool
     acceptance: Acceptance
     threshold: Threshold
+    objective: Objective
     k: DraftLength
     exploration: Exploration
+    affinity_s: float
     limits: Limits
     holdout_share: float
     prior_alpha: float | None
@@ -63,33 +51,33 @@ class Explanation(NamedTuple):
     note: str = ""
 
 
-class _Setting(NamedTuple):
-    value: object
-    rank: int
-    layer: Path
-    note: str = ""
-
-
-_Settings = dict[tuple[str, ...], _Setting]
-
-
 class PolicyTable:
     """A policy prepared for the hot path: resolving is a dictionary lookup.
 
     Tenants and tasks the policy does not name share one entry, so the table stays as small as the policy
-    however many tenants there are.
+    however many tenants there are. Which schedules apply is looked up when the minute changes; when others
+    apply than before, the entries are made anew, each as it is asked for.
     """
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self.policy = policy
+        self._layers = Layers(policy)
+        self._timetable = _timetable(policy)
+        self._minute: float | None = None
+        self._schedules: tuple[int, ...] = ()
         self._entries: dict[tuple[str | None, str | None], EffectivePolicy] = {}
 
-    def resolve(self, *, tenant: str, task: str) -> EffectivePolicy:
-        """The settings of a request of this tenant and task.
+    def resolve(self, *, tenant: str, task: str, now_s: float) -> EffectivePolicy:
+        """The settings of a request of this tenant and task at this time, in seconds since 1970.
+
+        Until other schedules apply the answer for a tenant and task stays the same object.
 
         Raises:
             ValueError: The merged values contradict each other (a policy from `parse_policy` has none such).
         """
+        minute = now_s // _MINUTE_S
+        if minute != self._minute:
+            self._turn_to(minute)
         spec = self.policy.spec
         own = spec.tenants.get(tenant)
         key = (
@@ -98,43 +86,66 @@ class PolicyTable:
         )
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = resolve(self.policy, tenant=tenant, task=task)
+            layers = self._layers.select(tenant, task, self._schedules)
+            entry = self._entries[key] = _effective(layers)
         return entry
 
+    def _turn_to(self, minute: float) -> None:
+        """Notice which schedules apply, whichever way the clock went."""
+        schedules = self._timetable.at(dt.datetime.fromtimestamp(minute * _MINUTE_S, dt.UTC))
+        if schedules != self._schedules:
+            self._schedules = schedules
+            self._entries = {}
+        self._minute = minute
 
-def resolve(policy: RoutingPolicy, *, tenant: str, task: str) -> EffectivePolicy:
+
+def resolve(
+    policy: RoutingPolicy, *, tenant: str, task: str, at: dt.datetime | None = None
+) -> EffectivePolicy:
     """The settings of a request of this tenant and task, merged anew; see `PolicyTable` for the hot path.
 
+    Without a moment `at` no schedule applies.
+
     Raises:
-        ValueError: The merged values contradict each other (a policy from `parse_policy` has none such).
+        ValueError: The merged values contradict each other (a policy from `parse_policy` has none such), or
+            the moment has no time zone.
     """
-    settings = _merged(policy, tenant, task)
-    for violation in _group_violations(settings):
-        raise ValueError(f"{format_path(violation.paths[0])}: {violation.message}")
-    groups = {name: _group(settings, name) for name in _GROUPS}
-    holdout = groups.pop("holdout")
-    singles = {name: settings[(name,)].value for name in _SINGLE}
-    return EffectivePolicy(**groups, **singles, holdout_share=holdout.share)  # type: ignore[arg-type,attr-defined]
+    return _effective(Layers(policy).select(tenant, task, applying(policy, at)))
 
 
-def explain(policy: RoutingPolicy, tenant: str, task: str) -> list[Explanation]:
+def explain(
+    policy: RoutingPolicy, tenant: str, task: str, at: dt.datetime | None = None
+) -> list[Explanation]:
     """Every effective setting, in the order of the schema, with the layer that set it.
 
-    Values read as in a file (`10m`, not 600.0). Layers are `defaults`, `spec`, `tasks.<task>`,
-    `tenants.<tenant>` and `tenants.<tenant>.tasks.<task>`. Where the span of a more specific layer moved
-    `k.default`, its value is the moved one, its layer the one that set it, and its note tells the rest.
+    Values read as in a file (`10m`, not 600.0). Layers are `defaults`, `spec`, `schedules.<name>`,
+    `tasks.<task>`, `tenants.<tenant>` and `tenants.<tenant>.tasks.<task>`. Where the span of a more specific
+    layer moved `k.default`, its value is the moved one, its layer the one that set it, and its note tells the
+    rest. Without a moment `at` no schedule applies.
+
+    Raises:
+        ValueError: The moment has no time zone.
     """
-    settings = _merged(policy, tenant, task)
-    written = {name: _group(settings, name).model_dump(mode="json", by_alias=True) for name in _GROUPS}
+    settings = merged(Layers(policy).select(tenant, task, applying(policy, at)))
+    written = {name: group(settings, name).model_dump(mode="json", by_alias=True) for name in GROUPS}
     return [
         Explanation(
             format_path(path),
             written[path[0]][path[1]] if len(path) > 1 else setting.value,
-            _layer_name(setting.layer),
+            setting.layer.name,
             setting.note,
         )
         for path, setting in settings.items()
     ]
+
+
+def applying(policy: RoutingPolicy, at: dt.datetime | None) -> tuple[int, ...]:
+    """The schedules that apply at a moment, by their indices in the file; without a moment none.
+
+    Raises:
+        ValueError: The moment has no time zone.
+    """
+    return () if at is None else _timetable(policy).at(at)
 
 
 def conflicts(policy: RoutingPolicy) -> list[Violation]:
@@ -142,87 +153,52 @@ def conflicts(policy: RoutingPolicy) -> list[Violation]:
 
     Paths start at the root of the file; the first one is the most specific key involved.
     """
-    tenants = policy.spec.tenants
+    layers = Layers(policy)
+    tried: set[tuple[Path, ...]] = set()
     found: dict[tuple[Path, ...], Violation] = {}
-    for tenant in (None, *tenants):
-        own = tenants[tenant].tasks if tenant is not None else {}
-        for task in (None, *dict.fromkeys((*policy.spec.tasks, *own))):
-            for violation in _group_violations(_merged(policy, tenant, task)):
-                found.setdefault(violation.paths, violation)
+    for tenant, task, schedules in _combinations(policy):
+        selected = layers.select(tenant, task, schedules)
+        signature = tuple(layer.path for layer in selected if layer.is_ruled)
+        if signature in tried:
+            continue
+        tried.add(signature)
+        for violation in contradictions(merged(selected)):
+            found.setdefault(violation.paths, violation)
     return list(found.values())
 
 
-def _merged(policy: RoutingPolicy, tenant: str | None, task: str | None) -> _Settings:
-    settings: _Settings = {
-        path: _Setting(value, 0, ()) for path, value in _values(Spec(), only_set=False)
-    } | {("prior_alpha",): _Setting(None, 0, ())}
-    for rank, (layer, model) in enumerate(_layers(policy.spec, tenant, task), start=1):
-        settings.update((path, _Setting(value, rank, layer)) for path, value in _values(model, only_set=True))
-    _clamp_default(settings)
-    return settings
+def _combinations(policy: RoutingPolicy) -> Iterator[tuple[str | None, str | None, tuple[int, ...]]]:
+    """Tenants, tasks and schedules that together show every contradiction there can be.
+
+    A rule compares two keys, hence two layers. What two schedules say against each other shows without
+    tenants and tasks, which could only hide it. What one says against a tenant or task shows without the
+    others.
+    """
+    tenants = policy.spec.tenants
+    alone = [(), *((index,) for index in range(len(policy.spec.schedules)))]
+    for tenant in (None, *tenants):
+        own = tenants[tenant].tasks if tenant is not None else {}
+        for task in (None, *dict.fromkeys((*policy.spec.tasks, *own))):
+            for schedules in alone:
+                yield tenant, task, schedules
+    for pair in _timetable(policy).overlaps():
+        yield None, None, pair
 
 
-def _clamp_default(settings: _Settings) -> None:
-    """Move `k.default` to a bound that a more specific layer set beyond it."""
-    default: Any = settings["k", "default"]
-    for name, sign in (("min", 1), ("max", -1)):
-        bound: Any = settings["k", name]
-        if bound.rank > default.rank and sign * (bound.value - default.value) > 0:
-            note = f"clamped: {default.value} is {_BEYOND[name]} the k.{name} of {_layer_name(bound.layer)}"
-            settings["k", "default"] = default._replace(value=bound.value, note=note)
+def _timetable(policy: RoutingPolicy) -> Timetable:
+    return Timetable(schedule.when for schedule in policy.spec.schedules)
 
 
-def _layers(spec: Spec, tenant: str | None, task: str | None) -> Iterator[tuple[Path, PolicyModel]]:
-    yield ("spec",), spec
-    if task is not None and (for_task := spec.tasks.get(task)) is not None:
-        yield ("spec", "tasks", task), for_task
-    if tenant is not None and (own := spec.tenants.get(tenant)) is not None:
-        yield ("spec", "tenants", tenant), own
-        if task is not None and (own_task := own.tasks.get(task)) is not None:
-            yield ("spec", "tenants", tenant, "tasks", task), own_task
-
-
-def _values(model: PolicyModel, *, only_set: bool) -> Iterator[tuple[tuple[str, ...], object]]:
-    """The layered settings a model holds. An override's None is inherited, hence no value."""
-    for name in _SINGLE:
-        value = getattr(model, name, None)
-        if value is not None and not (only_set and name not in model.model_fields_set):
-            yield (name,), value
-    for name, fields in _FIELDS.items():
-        group: PolicyModel | None = getattr(model, name, None)
-        if group is None:
-            continue
-        for key, field in fields.items():
-            value = getattr(group, field)
-            if value is not None and not (only_set and field not in group.model_fields_set):
-                yield (name, key), value
-
-
-def _group(settings: _Settings, name: str) -> PolicyModel:
-    # Not validated again: every value was validated in its layer, and durations are seconds by now.
-    values: dict[str, Any] = {key: settings[name, key].value for key in _FIELDS[name]}
-    return _GROUPS[name].model_construct(**values)
-
-
-def _group_violations(settings: _Settings) -> Iterator[Violation]:
-    for name in _GROUPS:
-        for violation in _group(settings, name).violations():
-            keys = [(name, str(path[0])) for path in violation.paths]
-            keys.sort(key=lambda key: -settings[key].rank)
-            layers = [settings[key].layer for key in keys]
-            others = " and ".join(
-                f"{key[-1]} comes from {_layer_name(layer)}"
-                for key, layer in zip(keys, layers, strict=True)
-                if layer != layers[0]
-            )
-            yield Violation(
-                paths=tuple(layer + key for layer, key in zip(layers, keys, strict=True)),
-                message=violation.message,
-                hint=f"{others}, set it here too" if others else "",
-            )
-
-
-def _layer_name(layer: Path) -> str:
-    if not layer:
-        return DEFAULTS
-    return format_path(layer[1:]) or "spec"
+def _effective(layers: list[Layer]) -> EffectivePolicy:
+    settings = merged(layers)
+    for violation in contradictions(settings):
+        raise ValueError(f"{format_path(violation.paths[0])}: {violation.message}")
+    groups = {name: group(settings, name) for name in GROUPS}
+    holdout, affinity = groups.pop("holdout"), groups.pop("affinity")
+    singles = {name: settings[(name,)].value for name in SINGLE}
+    return EffectivePolicy(
+        **groups,  # type: ignore[arg-type]
+        **singles,  # type: ignore[arg-type]
+        holdout_share=holdout.share,  # type: ignore[attr-defined]
+        affinity_s=affinity.conversation,  # type: ignore[attr-defined]
+    )

@@ -6,7 +6,7 @@ Models check values; `policies.loading` turns text into them and errors into sen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, Strict
 
@@ -30,6 +30,9 @@ from policies.problems import Path, Violation, choices_hint
 from policies.tasks import TASKS
 from policies.units import Share
 from policies.window import Window
+
+MAX_SCHEDULES: Final = 64
+"""A week has no use for more."""
 
 
 class Override(PolicyModel):
@@ -87,15 +90,32 @@ class TenantOverride(Override):
     """What the tenant may set for itself."""
 
 
+class Keywords(PolicyModel):
+    """Words in the last user turn or the system prompt: whole words or phrases, in any case."""
+
+    keywords_any: tuple[Keyword, ...] = ()
+    """One of these must be there."""
+    keywords_all: tuple[Keyword, ...] = ()
+    """All of these must be there."""
+
+    def violations(self) -> Sequence[Violation]:
+        """A condition must ask for something."""
+        if self.keywords_any or self.keywords_all:
+            return ()
+        return [Violation(((),), "no keywords", "name some, or remove `when`: X-Specroute-Task is enough")]
+
+
 class CustomTask(PolicyModel):
-    """A task of the operator's own."""
+    """A task of the operator's own. X-Specroute-Task may name it; its prior_alpha stands under tasks."""
 
     name: TaskName
     """Name, as used under tasks."""
+    when: Keywords | None = None
+    """Words that make a request one of this task; the first custom task whose words are there is taken."""
 
 
 class Schedule(Override):
-    """What differs at certain hours."""
+    """What differs at certain hours: stronger than spec, weaker than tasks and tenants."""
 
     name: Name
     """Name, as shown by explain."""
@@ -122,8 +142,8 @@ class Metadata(PolicyModel):
 class Spec(PolicyModel):
     """The settings of all requests, and what differs per task and tenant."""
 
-    mode: Mode = "threshold"
-    """How routes are chosen."""
+    mode: Mode = "adaptive"
+    """How routes are chosen: by predicted time (adaptive), by the band (threshold), or always the same."""
     allow_overrides: Switch = False
     """Honour X-Specroute-Route and X-Specroute-K."""
     acceptance: Acceptance = Acceptance()
@@ -145,7 +165,7 @@ class Spec(PolicyModel):
     custom_tasks: tuple[CustomTask, ...] = ()
     """Tasks of the operator's own."""
     schedules: tuple[Schedule, ...] = ()
-    """What differs at certain hours."""
+    """What differs at certain hours; where two apply at once, the later one in the file holds."""
     tasks: Mapping[TaskName, TaskOverride] = {}
     """What differs per task."""
     tenants: Mapping[Name, TenantOverride] = {}
@@ -154,8 +174,14 @@ class Spec(PolicyModel):
     """Another policy that serves a share of the requests."""
 
     def violations(self) -> Sequence[Violation]:
-        """Names must be unique, and tasks must exist."""
-        return [*self._repeated_names(), *self._unknown_tasks()]
+        """Names must be unique, tasks must exist, and there is an end to schedules."""
+        return [*self._repeated_names(), *self._unknown_tasks(), *self._too_many_schedules()]
+
+    def _too_many_schedules(self) -> Iterator[Violation]:
+        # Every two schedules that can apply together are checked against each other.
+        if len(self.schedules) > MAX_SCHEDULES:
+            message = f"{len(self.schedules)} schedules are too many; at most {MAX_SCHEDULES}"
+            yield Violation((("schedules",),), message)
 
     def _repeated_names(self) -> Iterator[Violation]:
         seen: set[str] = set(TASKS)
@@ -170,6 +196,14 @@ class Spec(PolicyModel):
                     (("schedules", index, "name"),), f"the schedule {schedule.name!r} exists already"
                 )
             seen.add(schedule.name)
+
+    def _too_many_keywords(self) -> Iterator[Violation]:
+        # Every request is searched for all of them.
+        number = sum(len(t.when.keywords_any) + len(t.when.keywords_all) for t in self.custom_tasks if t.when)
+        if number > MAX_KEYWORDS:
+            yield Violation(
+                (("custom_tasks",),), f"{number} keywords are too many", f"at most {MAX_KEYWORDS} in all"
+            )
 
     def _unknown_tasks(self) -> Iterator[Violation]:
         known = (*TASKS, *(task.name for task in self.custom_tasks))

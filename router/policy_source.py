@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -48,14 +49,15 @@ class PolicySource:
     Changes are found by reading, not by modification times: a ConfigMap swaps a symbolic link.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Load the policy.
+    def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        """Load the policy; `clock` (seconds since 1970) says which of its schedules apply.
 
         Raises:
             PolicyError: The file cannot be used.
             OSError: The file cannot be read.
         """
         self._path = path
+        self._clock = clock
         self._last_text: bytes | None = self._read()
         self._take_over(self._loaded(self._last_text))
 
@@ -70,8 +72,8 @@ class PolicySource:
         return self._state
 
     def resolve(self, *, tenant: str, task: str) -> EffectivePolicy:
-        """What holds for this tenant and task."""
-        return self._table.resolve(tenant=tenant, task=task)
+        """What holds for this tenant and task now."""
+        return self._table.resolve(tenant=tenant, task=task, now_s=self._clock())
 
     def reload(self) -> bool:
         """Read the file again; True when another policy is in force afterwards. Never raises."""

@@ -9,6 +9,7 @@ import pytest
 
 from policies.loading import parse_policy
 from policies.problems import PolicyError, Problem
+from policies.schema import MAX_SCHEDULES
 from policies.unsupported import NOT_YET
 from policies.yaml_tree import MAX_BYTES
 
@@ -144,40 +145,50 @@ def test_a_bomb_of_aliases_is_not_expanded() -> None:
 )
 def test_settings_that_ask_for_nothing_are_no_error(spec: str) -> None:
     """Empty sections of features to come have no effect, so they may stay."""
-    assert parse_policy(HEAD.rstrip() + f" {spec}\n", "p.yaml").spec.mode == "threshold"
+    assert parse_policy(HEAD.rstrip() + f" {spec}\n", "p.yaml").spec.mode == "adaptive"
 
 
 def test_everything_of_the_contract_that_has_no_effect_yet_is_refused() -> None:
     """A setting is never silently ignored: each row of the table is hit by its own line."""
     spec = """\
-  mode: adaptive
-  objective: {min_speedup: 1.05, confidence: 0.90, class: interactive, ttft: 2s, tpot: 200ms}
-  k: {mode: engine}
-  affinity: {conversation: 5m}
   custom_tasks: [{name: poetry}]
-  schedules: [{name: peak, when: {days: mon-fri, from: "09:00", to: "18:00", tz: Europe/Berlin}, k: {max: 5}}]
-  tasks: {code: {objective: {ttft: 1s}, k: {mode: engine}}, poetry: {prior_alpha: 0.4}}
   tenants:
-    acme: {segment: premium, self_service: {threshold: {max: 0.9}}, tasks: {sql: {k: {mode: engine}}}}
+    acme: {segment: premium, self_service: {threshold: {max: 0.9}}}
   canary: {policy: next.yaml, share: 0.05}
 """
     problems = problems_of(HEAD + spec)
     assert [problem.split(": ")[1] for problem in problems] == [
-        "spec.mode",
-        "spec.objective",
-        "spec.k.mode",
-        "spec.affinity",
         "spec.custom_tasks",
-        "spec.schedules",
-        "spec.tasks.code.objective",
-        "spec.tasks.code.k.mode",
         "spec.tenants.acme.segment",
         "spec.tenants.acme.self_service",
-        "spec.tenants.acme.tasks.sql.k.mode",
         "spec.canary",
     ]
     assert all("not acted on in this version" in problem for problem in problems)
     assert len(NOT_YET) <= len(problems)
+
+
+def test_the_settings_of_adaptive_mode_are_read_in_every_layer() -> None:
+    """Objectives and k of engines that adapt it themselves stand in spec, schedules, tasks and tenants."""
+    spec = """\
+  mode: adaptive
+  objective: {min_speedup: 1.05, confidence: 0.90, class: interactive, ttft: 2s, tpot: 200ms}
+  k: {mode: engine}
+  affinity: {conversation: 5m}
+  schedules: [{name: peak, when: {days: mon-fri, from: "09:00", to: "18:00", tz: Europe/Berlin}, k: {max: 5}}]
+  tasks: {code: {objective: {ttft: 1s}, k: {mode: engine}}}
+  tenants: {acme: {objective: {class: batch}, tasks: {sql: {k: {mode: engine}}}}}
+"""
+    parsed = parse_policy(HEAD + spec, "p.yaml").spec
+    assert (parsed.k.mode, parsed.affinity.conversation, parsed.schedules[0].name) == ("engine", 300, "peak")
+
+
+def test_there_is_an_end_to_schedules() -> None:
+    """Every two schedules are checked against each other, so there cannot be any number of them."""
+    when = "when: {from: '09:00', to: '10:00'}"
+    spec = "".join(f"    - {{name: s{n}, {when}}}\n" for n in range(MAX_SCHEDULES + 1))
+    assert problems_of(f"{HEAD}  schedules:\n{spec}") == [
+        "p.yaml:5:3: spec.schedules: 65 schedules are too many; at most 64"
+    ]
 
 
 def test_bytes_with_a_byte_order_mark_are_read() -> None:

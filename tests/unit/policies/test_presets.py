@@ -11,6 +11,7 @@ import yaml
 
 from policies import groups, schema
 from policies.json_schema import policy_json_schema
+from policies.layers import GROUPS
 from policies.loading import parse_policy
 
 pytestmark = pytest.mark.unit
@@ -40,14 +41,25 @@ def test_a_preset_matches_the_shipped_schema(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["default.yaml", "threshold.yaml"])
 def test_the_default_preset_says_the_defaults(name: str) -> None:
-    """What the file shows is what a key left out means, but for the default preset's band."""
+    """What the file shows is what a key left out means, but for one preset's band and the other's mode."""
     spec = parse_policy((PRESETS / name).read_bytes(), name).spec
     defaults = schema.Spec()
+    assert (defaults.mode, spec.mode) == ("adaptive", "threshold" if name == "threshold.yaml" else "adaptive")
+    spec = spec.model_copy(update={"mode": defaults.mode})
     if name == "default.yaml":
         band = groups.Threshold(enable_above=0.30, disable_below=0.20)
         assert spec.threshold == band
         spec = spec.model_copy(update={"threshold": defaults.threshold})
     assert spec.model_copy(update={"tasks": {}}).model_dump() == defaults.model_dump()
+
+
+def test_the_default_preset_shows_every_key() -> None:
+    """Operators learn from it what there is, but for what this version refuses and what is rare."""
+    shown = yaml.safe_load((PRESETS / "default.yaml").read_text("utf-8"))["spec"]
+    assert set(schema.Spec.model_fields) - set(shown) == {"custom_tasks", "canary"}
+    for name, form in GROUPS.items():
+        keys = {info.alias or field for field, info in form.model_fields.items()}
+        assert set(shown[name]) == keys, name
 
 
 def test_the_shipped_schema_is_current() -> None:

@@ -35,6 +35,21 @@ def test_without_a_file_the_preset_is_in_force() -> None:
     assert not source.reload()
 
 
+def test_schedules_follow_the_clock(file: Path) -> None:
+    """What holds is what holds now, in the policy that was loaded as in the one that is reloaded."""
+    now_s = [0.0]
+    source = PolicySource(file, clock=lambda: now_s[0])
+    assert source.resolve(tenant="anonymous", task="code").k.max == 8
+    peak = {"name": "peak", "when": {"from": "09:00", "to": "10:00"}, "k": {"max": 3}}
+    file.write_text(policy_text("scheduled", schedules=[peak]))
+    assert source.reload()
+    seen = []
+    for hour in (8, 9, 10, 9):
+        now_s[0] = hour * 3600.0
+        seen.append(source.resolve(tenant="anonymous", task="code").k.max)
+    assert seen == [8, 3, 8, 3]
+
+
 def test_an_edited_file_is_in_force(file: Path) -> None:
     """Its settings, label and text change together; the same text has the same revision everywhere."""
     source = PolicySource(file)
