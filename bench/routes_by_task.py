@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with httpx.Client(base_url=options.url, timeout=300) as client:
-        for task, prompts in _by_task(options.prompts, options.per_task).items():
+        for task, prompts in prompts_by_task(options.prompts, options.per_task).items():
             row = _measured(client, task, prompts, options)
             if row is None:
                 print(
@@ -48,7 +48,8 @@ def main() -> int:
     return 0
 
 
-def _by_task(path: Path | None, most: int) -> dict[str, list[Any]]:
+def prompts_by_task(path: Path | None, most: int) -> dict[str, list[Any]]:
+    """The messages of up to `most` prompts of each task, short ones only; the demo's without a `path`."""
     source = path if path is not None else files("router.demo").joinpath("prompts.jsonl")
     groups: dict[str, list[Any]] = defaultdict(list)
     for line in source.read_text(encoding="utf-8").splitlines():
@@ -76,7 +77,7 @@ def _measured(
         "tokens_per_step": 1 + sum(details["accepted"] for details in drafted) / max(1, steps),
         "steps_with_drafts": sum(d > 0 for details in drafted for d in details["per_step_drafted"])
         / max(1, steps),
-        "tpot_ratio": median(ratios) if ratios else None,
+        "tpot_ratio": float(median(ratios)) if ratios else None,
     }
 
 
@@ -98,7 +99,8 @@ def _answers(
 
 
 def _tpot_s(details: dict[str, Any]) -> float:
-    return float(details["measured_s"]) / (details["completion_tokens"] - 1)
+    tokens: int = details["completion_tokens"]
+    return float(details["measured_s"]) / (tokens - 1)
 
 
 def _words(row: dict[str, Any]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 TemperatureBucket = Literal["low", "mid", "high"]
 
 LOW_TEMPERATURE = 0.3
 MID_TEMPERATURE = 0.8
+
+REPLAY_SUFFIX = ".replay"
+"""Behind a profile's name it makes one that no deployment can use: '.' does not occur in them."""
 
 
 def temperature_bucket(temperature: float) -> TemperatureBucket:
@@ -31,6 +34,20 @@ class CellKey(NamedTuple):
     task: str
     temperature: TemperatureBucket
     tenant: str | None = None
+
+    def of_replays(self) -> CellKey:
+        """The cell of what a copying drafter would have done for the same requests."""
+        return self._replace(profile=self.profile + REPLAY_SUFFIX)
+
+    @property
+    def is_of_replays(self) -> bool:
+        """Whether the cell holds replayed evidence, not what an engine counted."""
+        return self.profile.endswith(REPLAY_SUFFIX)
+
+    @property
+    def served_profile(self) -> str:
+        """The profile as the deployment names it."""
+        return self.profile.removesuffix(REPLAY_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,23 @@ class CellRecord:
         if factor == 1.0:
             return self.counters
         return {name: value * factor for name, value in self.counters.items()}
+
+
+class CellReader(Protocol):
+    """Whoever has cells: a router's view of its store, or `MemoryEvidence`."""
+
+    def get(self, key: CellKey, /) -> CellRecord | None:
+        """The record of a cell, None where nothing was counted."""
+        ...
+
+    def changed_since(self, generation: int) -> set[CellKey]:
+        """Cells that changed after a generation."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of any cell."""
+        ...
 
 
 EMPTY_RECORD = CellRecord(counters={}, lifetime={}, updated_at_s=0.0)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Final, NamedTuple
 
 MAX_POSITIONS: Final = 32
@@ -75,12 +76,18 @@ class RequestSteps:
 
     def problem(self) -> str | None:
         """Why these numbers cannot be true, or None. Impossible numbers must never reach a posterior."""
-        if not 0 <= self.k <= MAX_POSITIONS:
+        try:
+            return self._contradiction()
+        except TypeError as error:  # no whole number, or nothing at all, where a number should be
+            return f"unreadable step counts: {error}"
+
+    def _contradiction(self) -> str | None:
+        if not 0 <= index(self.k) <= MAX_POSITIONS:
             return f"k {self.k} is outside 0..{MAX_POSITIONS}"
         if len(self.per_step_drafted) != len(self.per_step_accepted):
             return "drafted and accepted have different numbers of steps"
         for drafted, accepted in zip(self.per_step_drafted, self.per_step_accepted, strict=True):
-            if not 0 <= accepted <= drafted <= self.k:
+            if not 0 <= index(accepted) <= index(drafted) <= self.k:
                 return f"a step with {drafted} drafted and {accepted} accepted at k {self.k}"
         return None
 
@@ -151,15 +158,37 @@ def is_sound(counts: Mapping[str, float]) -> bool:
     A store may hand over what something else wrote into it, or lose a field. Such a cell counts nowhere:
     using the half of it that looks right would read lost hits as misses.
     """
-    if not all(0.0 <= value < math.inf for value in counts.values()):  # NaN compares false
-        return False
+    return sound_parts(counts) is not None
+
+
+def sound_parts(counts: Mapping[str, float]) -> tuple[list[Position], list[Cluster]] | None:
+    """`positions` and `clusters` of counters that are sound (see `is_sound`), else None."""
+    if not counts:
+        return [], []
+    # The smallest of some numbers may hide a NaN, their sum does not.
+    if not (min(counts.values()) >= 0.0 and sum(counts.values()) < math.inf):
+        return None
+    by_position, by_k = positions(counts), list(clusters(counts))
     limit = math.inf
-    for position in positions(counts):
+    for position in by_position:
         for value in position:
             if value > limit * (1 + _ROUNDING):
-                return False
+                return None
             limit = value
-    return True
+    return (by_position, by_k) if all(map(_is_possible, by_k)) else None
+
+
+def _is_possible(group: Cluster) -> bool:
+    """Whether moments can be sums over requests of at least one step that accepted at most k tokens each."""
+    k, requests, x, y, xx, xy, yy = group
+    slack = 1 + _ROUNDING
+    return (
+        -x * _ROUNDING <= y <= k * x * slack
+        and requests <= x * slack
+        and x <= xx * slack
+        and y <= xy * slack
+        and y <= yy * slack
+    )
 
 
 def _counted_positions(steps: RequestSteps) -> list[Position]:

@@ -1,39 +1,57 @@
-"""Gathers what a decision depends on, and remembers what hysteresis needs of the last one."""
+"""Gathers what a decision depends on, and remembers what damping needs of the last one."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
+from typing import NamedTuple
 
-from policies.decide import Context, Decision, NoPoolError, Route, decide
+from policies.cost import StepLoad
+from policies.decide import Context, Decision, NoPoolError, Pool, Work, decide
+from policies.forecast import Forecaster
 from policies.resolve import EffectivePolicy
 from router.errors import UnavailableError
+from router.expectations import Expectations
 from router.learning import Learning
 from router.pools import Pools
 from router.requests import RoutedRequest
 
-_MAX_REMEMBERED = 20_000
 _RETRY_AFTER_S = 5
+
+
+class Choice(NamedTuple):
+    """A decision, and the work it was made for."""
+
+    decision: Decision
+    work: Work
 
 
 class Decider:
     """Turns a request into a decision: reads the snapshot, asks the pure function, waits for nothing."""
 
     def __init__(
-        self, *, pools: Pools, learning: Learning, clock: Callable[[], float], rng: Random | None = None
+        self,
+        *,
+        pools: Pools,
+        learning: Learning,
+        expectations: Expectations,
+        clock: Callable[[], float],
+        rng: Random | None = None,
     ) -> None:
         self._pools = pools
         self._learning = learning
+        self._expectations = expectations
         self._clock = clock
         self._rng = rng or Random()
-        self._settled: OrderedDict[tuple[str, str], Route] = OrderedDict()
+        self.forecaster = Forecaster()
 
-    def decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Decision:
+    def decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Choice:
         """The arm for a request of `task`. Raises UnavailableError when no pool can answer."""
-        pools = self._pools.snapshot()
         now_s = self._clock()
-        memory = (request.tenant, task)
+        memory = self._expectations.memory
+        work = self._expectations.work(request, task, policy.affinity_s, now_s)
+        pools = tuple(self._with_residence(pool, work, now_s) for pool in self._pools.snapshot())
         context = Context(
             policy=policy,
             pools=pools,
@@ -50,7 +68,9 @@ class Decider:
                 if pool.max_k > 0
             },
             draws=(self._rng.random(), self._rng.random(), self._rng.random()),
-            last=self._settled.get(memory),
+            work=work,
+            last=memory.last(request.tenant, task, now_s),
+            recent_requests=memory.arrived(task, now_s),
             wanted_route=request.hints.route,
             wanted_k=request.hints.k,
             unsupported=request.unsupported,
@@ -60,11 +80,16 @@ class Decider:
         except NoPoolError:
             raise UnavailableError("no engine is ready; see /readyz", retry_after_s=_RETRY_AFTER_S) from None
         if decision.settled is not None:
-            self._remember(memory, decision.settled)
-        return decision
+            memory.settle(request.tenant, task, decision.settled, now_s)
+        if decision.score is not None:
+            engine_s = decision.score.ttft_s + decision.score.decode_s
+            self.forecaster.decided(decision.route, engine_s, now_s)
+        return Choice(decision, work)
 
-    def _remember(self, memory: tuple[str, str], settled: Route) -> None:
-        self._settled[memory] = settled
-        self._settled.move_to_end(memory)
-        if len(self._settled) > _MAX_REMEMBERED:
-            self._settled.popitem(last=False)
+    def _with_residence(self, pool: Pool, work: Work, now_s: float) -> Pool:
+        """A full pool's wait depends on how long those before a request stay."""
+        if not pool.full:
+            return pool
+        crowd = StepLoad(requests=pool.capacity / pool.replicas)
+        expected_s = work.output_tokens * pool.step_time.seconds(crowd)
+        return replace(pool, residence_s=self._expectations.residence_s(pool.profile, expected_s, now_s))

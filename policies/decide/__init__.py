@@ -1,20 +1,31 @@
 """The decision: from one frozen context to an arm and the reason for it.
 
-`favoured` says what the policy's mode and the evidence favour; around it, `placed` sees to pools that are
-away or full, `drawn` to holdout and exploration, and shadow mode to serving plainly. What a request itself
-demands comes before all of them. Randomness comes in as a field of the context, so that every decision can be
-replayed.
+`board` scores every arm; `favoured` says what the policy's mode and the evidence favour, damped; around it,
+`placed` sees to pools that are away or full, `drawn` to holdout and exploration, and shadow mode to serving
+plainly. What a request itself demands comes before all of them. Randomness is a field of the context, so that
+every decision can be replayed.
 """
 
 from __future__ import annotations
 
-from policies.decide.arms import best_k
 from policies.decide.chance import drawn
-from policies.decide.context import Context, Decision, NoPoolError, Pool, Reason, Route
+from policies.decide.context import Context, Decision, Last, NoPoolError, Pool, Reason, Route, Score, Work
 from policies.decide.modes import demanded, favoured
-from policies.decide.places import placed, shadowed
+from policies.decide.places import explained, placed, shadowed
+from policies.decide.scores import board
 
-__all__ = ["Context", "Decision", "NoPoolError", "Pool", "Reason", "Route", "best_k", "decide"]
+__all__ = [
+    "Context",
+    "Decision",
+    "Last",
+    "NoPoolError",
+    "Pool",
+    "Reason",
+    "Route",
+    "Score",
+    "Work",
+    "decide",
+]
 
 
 def decide(context: Context) -> Decision:
@@ -23,13 +34,16 @@ def decide(context: Context) -> Decision:
     Raises:
         NoPoolError: No pool that could answer this request is available.
     """
-    if (demand := demanded(context)) is not None:
-        return placed(context, demand)
-    decision = placed(context, favoured(context))
+    arms = board(context)
+    if (demand := demanded(context, arms)) is not None:
+        return placed(context, arms, demand)
+    decision = placed(context, arms, favoured(context, arms))
     match context.policy.mode:
         case "shadow":
-            return shadowed(context, decision)
+            return shadowed(arms, decision)
         case "always_vanilla" | "always_speculative":
             return decision
-        case "threshold" | "adaptive":
-            return drawn(context, decision)
+        case "threshold":
+            return drawn(context, arms, decision)
+        case "adaptive":
+            return drawn(context, arms, explained(context, decision))

@@ -3,66 +3,112 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final, NamedTuple
 
-from policies.decide.arms import Arm, arm, largest_k, reference_k, speculative, vanilla, vanilla_pool
-from policies.decide.context import Context, Decision, Pool, Reason
+from policies.decide.arms import pool_of, speculative, vanilla
+from policies.decide.context import Context, Decision, Pool, Reason, Score
+from policies.decide.scores import Board, chance_below, largest_k, reference_k, score_arm
 
-_Try = tuple[Pool, int]
+_FEW_REQUESTS: Final = 5.0
+"""A task with so many recent requests explores about half as much as a busy one: little would follow."""
+
+_LEAST_CHANCE: Final = 0.05
+"""The weight, among arms to explore, of one that is surely worse: never so little that it is never tried."""
 
 
-def drawn(context: Context, decision: Decision) -> Decision:
+class _Try(NamedTuple):
+    score: Score
+    chance: float
+
+
+def drawn(context: Context, board: Board, decision: Decision) -> Decision:
     """The decision, or with the policy's probabilities a holdout or an exploration instead of it.
 
     `decision` must be placed already. Holdout is drawn first and exploration among the rest, so with shares h
-    and e and n arms to explore: h is held out, (1 - h) e / n tries each, and (1 - h)(1 - e) is decided.
+    and e and arms to explore of chances w that add up to 1: h is held out, (1 - h) e w tries each, and
+    (1 - h)(1 - e) is decided.
     """
     holdout = context.policy.holdout_share
-    tries, share = _exploration(context, decision)
+    tries, share = _exploration(context, board, decision)
     for_holdout, for_exploration, for_arm = context.draws
+    taken = decision
     if for_holdout < holdout:
-        taken = vanilla(context, Reason.HOLDOUT, instead_of=decision)
+        taken = vanilla(board, Reason.HOLDOUT, instead_of=decision)
     elif for_exploration < share:
-        pool, k = tries[min(int(for_arm * len(tries)), len(tries) - 1)]
-        explored: Arm = arm(context, pool, k)
-        taken = speculative(context, explored, Reason.EXPLORATION, settled=decision.settled)
-    else:
-        taken = decision
+        explored = _picked(tries, for_arm)
+        if explored.k == 0:
+            taken = replace(
+                vanilla(board, Reason.EXPLORATION, instead_of=decision),
+                profile=explored.profile,
+                score=explored,
+            )
+        else:
+            taken = speculative(context, board, explored, Reason.EXPLORATION, settled=decision.settled)
 
     chance = 0.0
-    if holdout and (taken.profile, taken.k) == (vanilla_pool(context).profile, 0):
+    arm = (taken.profile, taken.k)
+    if holdout and arm == (board.vanilla.profile, 0):
         chance += holdout
-    if (taken.profile, taken.k) == (decision.profile, decision.k):
+    if arm == (decision.profile, decision.k):
         chance += (1 - holdout) * (1 - share)
-    if any((pool.profile, k) == (taken.profile, taken.k) for pool, k in tries):
-        chance += (1 - holdout) * share / len(tries)
+    for tried in tries:
+        if arm == (tried.score.profile, tried.score.k):
+            chance += (1 - holdout) * share * tried.chance
     return replace(taken, propensity=chance)
 
 
-def _exploration(context: Context, decision: Decision) -> tuple[list[_Try], float]:
-    """The arms worth trying instead of the decided one, and the share of requests that try one.
+def _exploration(context: Context, board: Board, decision: Decision) -> tuple[list[_Try], float]:
+    """The arms worth trying instead of the decided one with their chances, and the share of requests that do.
 
-    Every pool that drafts and has room is tried at the policy's `k.default`, so that no choice between routes
-    or pools is a one-way switch; the one that was decided for at its largest k, because the cap we set
-    ourselves is the only thing that hides a position. Where some pools have little evidence, these alone are
-    tried, by up to `max_share`. A share of 0 means never.
+    The share grows from `exploration.share` to `max_share` with the probability that another arm is better,
+    which is greatest where the posterior straddles break-even; where pools have little evidence, these alone
+    are tried, by `max_share`. A share of 0 means never.
+    """
+    settings = context.policy.exploration
+    if settings.share <= 0:
+        return [], 0.0
+    scores = _alternatives(context, board, decision)
+    scores = [score for score in scores if not score.measured] or scores
+    if not scores:
+        return [], 0.0
+    cost_s = decision.score.cost_s if decision.score else 0.0
+    doubts = [chance_below(score, cost_s) for score in scores]
+    value = min(1.0, 2.0 * max(doubts)) if scores[0].measured else 1.0
+    traffic = 1.0 - _FEW_REQUESTS / (context.recent_requests + _FEW_REQUESTS + 1.0)
+    weights = [max(_LEAST_CHANCE, doubt) for doubt in doubts]
+    tries = [_Try(score, weight / sum(weights)) for score, weight in zip(scores, weights, strict=True)]
+    return tries, traffic * (settings.share + value * (settings.max_share - settings.share))
+
+
+def _alternatives(context: Context, board: Board, decision: Decision) -> list[Score]:
+    """Every pool that drafts and has room at the policy's `k.default`, and plain decoding.
+
+    So no choice between routes or pools is a one-way switch. The pool that was decided for is tried at its
+    largest k, because the cap we set ourselves is the only thing that hides a position.
     """
     policy = context.policy
-    if policy.exploration.share <= 0:
-        return [], 0.0
-    tries: list[_Try] = []
+    found: list[Score] = []
     for pool in context.pools:
         if pool.max_k <= 0 or not pool.available or pool.full or pool.profile not in context.estimates:
             continue
         is_decided = decision.k > 0 and pool.profile == decision.profile
-        upward = is_decided and policy.k.mode == "adaptive"
-        k = largest_k(pool, policy) if upward else reference_k(pool, policy)
+        k = _upward_k(pool, context) if is_decided else reference_k(pool, policy)
         if not (is_decided and k == decision.k):
-            tries.append((pool, k))
-    thin = [(pool, k) for pool, k in tries if _is_thin(context, pool)]
-    if thin:
-        return thin, policy.exploration.max_share
-    return tries, policy.exploration.share if tries else 0.0
+            scored = (score for score in board.drafting if (score.profile, score.k) == (pool.profile, k))
+            found.append(next(scored, None) or score_arm(context, pool, k))
+    if decision.k > 0 and not pool_of(context, board.vanilla).full:
+        found.append(board.vanilla)
+    return found
 
 
-def _is_thin(context: Context, pool: Pool) -> bool:
-    return context.estimates[pool.profile].evidence_steps < context.policy.acceptance.min_steps
+def _upward_k(pool: Pool, context: Context) -> int:
+    adaptive = context.policy.k.mode == "adaptive"
+    return largest_k(pool, context.policy) if adaptive else reference_k(pool, context.policy)
+
+
+def _picked(tries: list[_Try], draw: float) -> Score:
+    for tried in tries:
+        if draw < tried.chance:
+            return tried.score
+        draw -= tried.chance
+    return tries[-1].score

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 from policies.acceptance import Estimate
+from policies.cost import StepLoad
 from policies.resolve import EffectivePolicy
-from policies.speedup import StepCost
 
 Route = Literal["speculative", "vanilla"]
 
@@ -17,12 +17,22 @@ Route = Literal["speculative", "vanilla"]
 class Reason(StrEnum):
     """Why a request went where it went: the closed set of `X-Specroute-Reason`."""
 
+    GAIN = "gain"
+    """Adaptive: speculation is faster by at least min_speedup, with confidence."""
+    NO_GAIN = "no_gain"
+    """Adaptive: no speculative arm is expected to be faster."""
+    UNCERTAIN = "uncertain"
+    """Adaptive: speculation is expected to be faster, but not by min_speedup with confidence."""
+    OBJECTIVE = "objective"
+    """Adaptive: the other route would miss the policy's objective for ttft or tpot."""
+    AFFINITY = "affinity"
+    """Adaptive: the conversation's prefix cache is there, and worth more than another arm's gain."""
     ALPHA_ABOVE = "alpha_above"
-    """The compared rate is not below enable_above."""
+    """Threshold: the compared rate is not below enable_above."""
     ALPHA_BELOW = "alpha_below"
-    """The compared rate is below disable_below."""
+    """Threshold: the compared rate is below disable_below."""
     HYSTERESIS = "hysteresis"
-    """The rate is between the two, and the last choice stands."""
+    """Too close to call, or changed a moment ago: the last choice stands."""
     COLD_START = "cold_start"
     """The same comparison, but the task has fewer than min_steps steps: mostly the prior decided."""
     EXPLORATION = "exploration"
@@ -45,26 +55,71 @@ class Reason(StrEnum):
     """The pool that was chosen failed before the first token."""
 
 
+class PassTimer(Protocol):
+    """What tells the duration of a pass: `policies.cost.StepTime`, or in simulations the truth itself."""
+
+    def seconds(self, load: StepLoad) -> float:
+        """Expected duration of a pass over `load`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool as the decision sees it: `max_k` 0 has no drafter."""
+    """A pool as the decision sees it: `max_k` 0 has no drafter.
+
+    Attributes:
+        profile: Its name.
+        max_k: The largest k its engines are built for.
+        step_time: Seconds of a target pass by what the pass works on.
+        cost_error: Relative standard deviation of predicted decode times around measured ones.
+        drafter_is_model: Whether drafting itself takes time, by the largest k of the batch, even at k = 0.
+        available: Whether anybody answers there.
+        replicas: Engines; a request joins one of them.
+        in_flight: Requests there, this router's and those others are known to have.
+        capacity: Requests its engines decode at once.
+        residence_s: How long a request usually stays; None where that is not known.
+        work: What the passes of all its engines work on together, in expectation; None where only the number
+            of requests is known.
+        length: Expected tokens per step, summed over the requests in flight.
+    """
 
     profile: str
     max_k: int
-    step_cost: StepCost
+    step_time: PassTimer
+    cost_error: float = 0.0
+    drafter_is_model: bool = False
     available: bool = True
+    replicas: int = 1
     in_flight: int = 0
     capacity: int = 1
+    residence_s: float | None = None
+    work: StepLoad | None = None
+    length: float | None = None
 
     @property
     def full(self) -> bool:
         """Whether a further request would wait."""
         return self.in_flight >= self.capacity
 
-    @property
-    def load(self) -> float:
-        """Requests in flight for each one the pool decodes at once."""
-        return self.in_flight / max(1, self.capacity)
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one request asks for, in tokens, as far as that is known beforehand.
+
+    `cached` names the pools whose prefix cache should hold a part of the prompt, and how much of it: the
+    earlier turns of the same conversation.
+    """
+
+    prompt_tokens: float = 256.0
+    output_tokens: float = 256.0
+    cached: Mapping[str, float] | None = None
+
+
+class Last(NamedTuple):
+    """The route that evidence favoured before, and for how long it has."""
+
+    route: Route
+    age_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +127,53 @@ class Context:
     """All that a decision depends on.
 
     `estimates` has one entry per speculative pool; a pool without one is never chosen to speculate. `last` is
-    the route that evidence favoured for this tenant and task before. `draws` are independent uniform numbers
-    in [0, 1): for holdout, for exploring, and for which arm to explore.
+    what was favoured for this tenant and task before. `draws` are independent uniform numbers in [0, 1): for
+    holdout, for exploring, and for which arm to explore. `recent_requests` counts this task's, older ones
+    weighing less: what is learned is worth more where more follows.
     """
 
     policy: EffectivePolicy
     pools: tuple[Pool, ...]
     estimates: Mapping[str, Estimate]
     draws: tuple[float, float, float]
-    last: Route | None = None
+    work: Work = Work()
+    last: Last | None = None
+    recent_requests: float = float("inf")
     wanted_route: Route | None = None
     wanted_k: int | None = None
     unsupported: bool = False
+
+
+class Score(NamedTuple):
+    """What one arm is expected to bring this request. Times in seconds.
+
+    Attributes:
+        profile: The arm's pool.
+        k: Its draft tokens per step; 0 decodes plainly.
+        cost_s: What the decision minimises; see `policies.decide.scores`.
+        spread: Relative standard deviation of `cost_s`.
+        wait_s: In the pool's queue.
+        ttft_s: From there to the first token.
+        decode_s: From the first token to the last.
+        length: E[L_k], tokens per step.
+        drafted: Draft tokens per step.
+        proposing: Share of the steps that have any.
+        meets_objective: Whether the policy's objectives for ttft and tpot are expected to be met.
+        measured: Whether the task has shown min_steps steps of drafts there; always true at k = 0.
+    """
+
+    profile: str
+    k: int
+    cost_s: float
+    spread: float
+    wait_s: float
+    ttft_s: float
+    decode_s: float
+    length: float
+    drafted: float
+    proposing: float
+    meets_objective: bool
+    measured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +182,10 @@ class Decision:
 
     `settled` is the route that evidence favours, which hysteresis remembers; chance and outages leave it
     alone. `propensity` is the probability of the arm (profile and k) that was taken, over the context's
-    draws. `alpha` and `expected_speedup` are of the speculative arm that was taken or, on vanilla, compared.
-    `intended` names the arm that shadow mode, a full pool or one that is away kept the request from.
+    draws. `alpha`, `expected_speedup` (over the best plain arm) and `confidence` (that it is at least the
+    policy's min_speedup) are of the speculative arm that was taken or, on vanilla, compared. `intended` names
+    the arm that shadow mode, a full pool or one that is away kept the request from. `score` is the taken
+    arm's, `scores` are those of all arms that were compared.
     """
 
     profile: str
@@ -103,7 +195,10 @@ class Decision:
     propensity: float = 1.0
     alpha: float | None = None
     expected_speedup: float | None = None
+    confidence: float | None = None
     intended: tuple[str, int] | None = None
+    score: Score | None = None
+    scores: tuple[Score, ...] = ()
 
     @property
     def route(self) -> Route:

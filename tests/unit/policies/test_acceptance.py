@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.acceptance import (
-    PRIOR_DESIGN_EFFECT,
     Estimate,
     Prior,
     design_effect,

@@ -79,7 +79,11 @@ def test_moments_are_kept_for_each_k() -> None:
         (RequestSteps(4, [-1], [-1]), "-1 drafted"),
         (RequestSteps(4, [2], [-1]), "-1 accepted"),
         (RequestSteps(0, [1], [0]), "at k 0"),
-        (RequestSteps(4, [math.nan], [math.nan]), "nan"),  # type: ignore[list-item]
+        (RequestSteps(4, [math.nan], [math.nan]), "unreadable"),  # type: ignore[list-item]
+        (RequestSteps(4, [2.0], [1.5]), "unreadable"),  # type: ignore[list-item]
+        (RequestSteps(4, [4], [None]), "unreadable"),  # type: ignore[list-item]
+        (RequestSteps(4, None, None), "unreadable"),  # type: ignore[arg-type]
+        (RequestSteps(math.nan, [], []), "unreadable"),  # type: ignore[arg-type]
     ],
 )
 def test_impossible_step_counts_are_refused(steps: RequestSteps, problem: str) -> None:

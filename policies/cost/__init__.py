@@ -1,0 +1,40 @@
+"""How long a step takes, learned from steps: the cost model, and what else a completion time is made of."""
+
+from policies.cost.calibration import (
+    Calibrated,
+    CalibrationError,
+    calibrated_profile,
+    calibration,
+    parse_calibration,
+)
+from policies.cost.fit import SEED_ERROR, Fit, fit
+from policies.cost.latency import OutputLengths, PromptLengths, ServiceTimes, prefill_s, queue_wait_s
+from policies.cost.moments import StepMoments
+from policies.cost.prediction import Accuracy, PredictionError
+from policies.cost.recorder import HALF_LIFE_STEPS, StepRecorder
+from policies.cost.steps import StepLoad, StepShape, StepTime, seed
+
+__all__ = [
+    "HALF_LIFE_STEPS",
+    "SEED_ERROR",
+    "Accuracy",
+    "Calibrated",
+    "CalibrationError",
+    "Fit",
+    "OutputLengths",
+    "PredictionError",
+    "PromptLengths",
+    "ServiceTimes",
+    "StepLoad",
+    "StepMoments",
+    "StepRecorder",
+    "StepShape",
+    "StepTime",
+    "calibrated_profile",
+    "calibration",
+    "fit",
+    "parse_calibration",
+    "prefill_s",
+    "queue_wait_s",
+    "seed",
+]

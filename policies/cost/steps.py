@@ -1,0 +1,125 @@
+"""What a target pass works on, and how long it takes.
+
+    T = base + per_request * b + wide * [more than one token] + verify * [drafts] + per_drafted * sum(d_j)
+        + per_asked * max(k_j) + per_context * sum(context_j) + per_prefill * prompt tokens
+
+(DESIGN section 4, Cost.) Passes may be a staircase and not a line: one token is a product of matrix and
+vector, two or more are one of matrix and matrix, and on some machines the time hardly moves from 2 to 16
+tokens. Two indicators are the stairs: `wide` for the second token, whoever brings it (a draft, another
+request, a prompt), and `verify` for what verification itself adds (the look-up, rejection sampling). Where a
+machine has no stairs the fit leaves them at 0, and the slopes carry everything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class StepLoad(NamedTuple):
+    """What one target pass of an engine works on; expected values serve as well as counts."""
+
+    requests: float = 0.0
+    """Requests that decode in the pass."""
+    verifying: float = 0.0
+    """1 if any draft token is verified, else 0; between them the chance of it."""
+    drafted: float = 0.0
+    """Draft tokens verified, of all requests."""
+    asked: float = 0.0
+    """Tokens a drafting model is asked for: the largest k in the batch, at least 1. 0 where none drafts."""
+    context: float = 0.0
+    """Tokens computed before, of all decoding requests."""
+    prefill: float = 0.0
+    """Prompt tokens computed in the pass."""
+
+    @property
+    def wide(self) -> float:
+        """1 if the pass computes more than one token, else 0; between them the chance of it."""
+        alone = 1.0 - min(1.0, max(0.0, self.requests + self.prefill - 1.0))
+        return 1.0 - alone * (1.0 - min(1.0, max(0.0, self.verifying)))
+
+    def features(self) -> tuple[float, ...]:
+        """What each coefficient of `StepTime` is multiplied with, in its order."""
+        return (
+            1.0,
+            self.requests,
+            self.wide,
+            self.verifying,
+            self.drafted,
+            self.asked,
+            self.context,
+            self.prefill,
+        )
+
+
+class StepTime(NamedTuple):
+    """Coefficients of a pool's step time, in seconds and never negative."""
+
+    base: float
+    """Any pass."""
+    per_request: float = 0.0
+    """Per decoding request."""
+    wide: float = 0.0
+    """Once, for a pass of more than one token."""
+    verify: float = 0.0
+    """Once, for a pass that verifies drafts, beside `wide`."""
+    per_drafted: float = 0.0
+    """Per draft token verified."""
+    per_asked: float = 0.0
+    """Per token a drafting model is asked for."""
+    per_context: float = 0.0
+    """Per token of context of a decoding request."""
+    per_prefill: float = 0.0
+    """Per prompt token computed."""
+
+    def seconds(self, load: StepLoad) -> float:
+        """Expected duration of a pass over `load`."""
+        return (
+            self.base
+            + self.per_request * load.requests
+            + self.wide * load.wide
+            + self.verify * load.verifying
+            + self.per_drafted * load.drafted
+            + self.per_asked * load.asked
+            + self.per_context * load.context
+            + self.per_prefill * load.prefill
+        )
+
+    def plain_s(self) -> float:
+        """A pass that decodes one request without drafts and context."""
+        return self.base + self.per_request
+
+    def times(self, factor: float) -> StepTime:
+        """The same machine, `factor` times as slow."""
+        return StepTime(*(coefficient * factor for coefficient in self))
+
+
+class StepShape(NamedTuple):
+    """A pool's step time in units of one plain step of the same model: `StepTime` before a clock was seen."""
+
+    verify: float = 0.7
+    """A pass that verifies, beyond a plain one."""
+    per_token: float = 0.01
+    """Per draft token verified."""
+    per_draft_token: float = 0.0
+    """Per token a drafting model is asked for."""
+    per_request: float = 0.02
+    """Per further decoding request."""
+    per_prefill_token: float = 0.04
+    """Per prompt token."""
+
+
+def seed(shape: StepShape, plain_step_s: float) -> StepTime:
+    """The step time of `shape` on a machine whose plain step takes `plain_step_s`.
+
+    What verification costs is taken to be the second token's (`wide`), whoever brings it.
+    """
+    return StepTime(
+        base=plain_step_s * max(0.0, 1.0 - shape.per_request),
+        per_request=plain_step_s * shape.per_request,
+        wide=plain_step_s * shape.verify,
+        verify=0.0,
+        per_drafted=plain_step_s * shape.per_token,
+        per_asked=plain_step_s * shape.per_draft_token,
+        per_context=0.0,
+        per_prefill=plain_step_s * shape.per_prefill_token,
+    )

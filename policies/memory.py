@@ -1,0 +1,102 @@
+"""What a router remembers between requests, besides evidence: choices, conversations, traffic.
+
+Everything is bounded, forgets the longest unused first, and is told the time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from policies.cells import decay_factor
+from policies.decide.context import Last, Route
+
+MAX_TASKS: Final = 20_000
+"""Combinations of tenant and task whose last choice is remembered."""
+MAX_CONVERSATIONS: Final = 50_000
+
+TRAFFIC_HALF_LIFE_S: Final = 300.0
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+class Recent(Generic[_Key, _Value]):
+    """A mapping of the `size` entries that were set last."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[_Key, _Value] = OrderedDict()
+
+    def get(self, key: _Key) -> _Value | None:
+        """The value, None where there is none."""
+        return self._entries.get(key)
+
+    def set(self, key: _Key, value: _Value) -> None:
+        """Remember the value as the newest."""
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class _Settled(NamedTuple):
+    route: Route
+    since_s: float
+
+
+class _Traffic(NamedTuple):
+    requests: float
+    at_s: float
+
+
+class _Turn(NamedTuple):
+    profile: str
+    tokens: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of one router."""
+
+    _settled: Recent[tuple[str, str], _Settled] = field(default_factory=lambda: Recent(MAX_TASKS))
+    _traffic: Recent[str, _Traffic] = field(default_factory=lambda: Recent(MAX_TASKS))
+    _turns: Recent[str, _Turn] = field(default_factory=lambda: Recent(MAX_CONVERSATIONS))
+
+    def last(self, tenant: str, task: str, now_s: float) -> Last | None:
+        """What evidence favoured for this tenant and task before; None where nothing was decided yet."""
+        settled = self._settled.get((tenant, task))
+        return None if settled is None else Last(settled.route, max(0.0, now_s - settled.since_s))
+
+    def settle(self, tenant: str, task: str, route: Route, now_s: float) -> None:
+        """Note what evidence favours; the first choice counts as an old one, nothing was changed."""
+        before = self._settled.get((tenant, task))
+        since_s = now_s if before is not None else float("-inf")
+        if before is not None and before.route == route:
+            since_s = before.since_s
+        self._settled.set((tenant, task), _Settled(route, since_s))
+
+    def arrived(self, task: str, now_s: float) -> float:
+        """Count a request of the task; how many came before it, older ones weighing less."""
+        before = self._traffic.get(task) or _Traffic(0.0, now_s)
+        requests = before.requests * decay_factor(now_s - before.at_s, TRAFFIC_HALF_LIFE_S)
+        self._traffic.set(task, _Traffic(requests + 1.0, max(now_s, before.at_s)))
+        return requests
+
+    def cached(self, conversation: str | None, affinity_s: float, now_s: float) -> Mapping[str, float] | None:
+        """The pool whose prefix cache should hold the conversation so far, and how many tokens of it."""
+        turn = None if conversation is None else self._turns.get(conversation)
+        if turn is None or not 0.0 <= now_s - turn.at_s <= affinity_s:
+            return None
+        return {turn.profile: turn.tokens}
+
+    def said(self, conversation: str | None, profile: str, tokens: float, now_s: float) -> None:
+        """Note where a turn was answered, and the tokens of the conversation up to its end."""
+        if conversation is not None:
+            self._turns.set(conversation, _Turn(profile, tokens, now_s))
