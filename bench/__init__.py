@@ -1,1 +1,1 @@
-"""Comparisons over HTTP, against a running service."""
+"""Comparisons: over HTTP against a running service, and in a simulated fleet."""

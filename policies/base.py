@@ -13,6 +13,10 @@ from policies.problems import Violation, refusal, show, violated
 MAX_K: Final = 32
 """More draft tokens per step than any drafter is trained for; a larger k is a typing error."""
 
+MAX_KEYWORD_CHARACTERS: Final = 64
+MAX_KEYWORDS: Final = 256
+"""Of all custom tasks together."""
+
 _NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 _TASK_NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
@@ -68,6 +72,24 @@ TaskName = Annotated[
     AfterValidator(_check_task_name),
     WithJsonSchema({"type": "string", "pattern": _TASK_NAME_PATTERN}),
 ]
+
+
+def _check_keyword(value: str) -> str:
+    if not any(character.isalnum() for character in value) or len(value) > MAX_KEYWORD_CHARACTERS:
+        raise refusal(
+            f"{show(value)} is not a keyword",
+            f"use a word or a phrase of up to {MAX_KEYWORD_CHARACTERS} characters",
+        )
+    return value
+
+
+Keyword = Annotated[
+    str,
+    Strict(),
+    AfterValidator(_check_keyword),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_KEYWORD_CHARACTERS}),
+]
+"""A word or a phrase to look for in a request."""
 
 Switch = Annotated[bool, Strict()]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]

@@ -18,7 +18,7 @@ __all__ = ["Drafter", "Evidence", "Learner"]
 
 FRESH_S: Final = 1.0
 """How old an estimate may be that does not concern a tenant's own last request, in seconds."""
-IDLE_S: Final = 60.0
+IDLE_S: Final = 300.0
 """Tasks nobody asked about for so long are no longer refreshed."""
 _MAX_TASKS: Final = 10_000
 """Profiles, tasks and different settings together."""
@@ -114,7 +114,7 @@ class Learner:
         policy: EffectivePolicy,
         now_s: float,
     ) -> Estimate:
-        """What is believed about drafts of `profile` for such a request, at most `FRESH_S` old."""
+        """What is believed about drafts of `profile` for such a request; the class says how old it may be."""
         settings = Settings(
             policy.acceptance.half_life,
             policy.acceptance.prior_strength,
@@ -132,8 +132,8 @@ class Learner:
         """Make anew what a request would otherwise wait for, the oldest first; how many tasks and tenants.
 
         These are tasks that will be due soon, and tenants whose cells changed, here or in the store; at most
-        `limit` tasks and four times as many tenants. Called about every 50 ms it takes nearly all of the work out of the requests. Tasks
-        nobody asks about any more are dropped.
+        `limit` tasks and four times as many tenants. Called about every 50 ms it takes nearly all of the work
+        out of the requests. Tasks nobody asks about any more are dropped.
         """
         done = 0
         for asked, beliefs in list(self._tasks.items()):

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, Strict
 
-from policies.base import Fraction, Mode, Name, PolicyModel, Switch, TaskName
+from policies.base import MAX_KEYWORDS, Fraction, Keyword, Mode, Name, PolicyModel, Switch, TaskName
 from policies.groups import (
     Acceptance,
     Affinity,
@@ -174,8 +174,13 @@ class Spec(PolicyModel):
     """Another policy that serves a share of the requests."""
 
     def violations(self) -> Sequence[Violation]:
-        """Names must be unique, tasks must exist, and there is an end to schedules."""
-        return [*self._repeated_names(), *self._unknown_tasks(), *self._too_many_schedules()]
+        """Names must be unique, tasks must exist, and there is an end to schedules and keywords."""
+        return [
+            *self._repeated_names(),
+            *self._unknown_tasks(),
+            *self._too_many_schedules(),
+            *self._too_many_keywords(),
+        ]
 
     def _too_many_schedules(self) -> Iterator[Violation]:
         # Every two schedules that can apply together are checked against each other.

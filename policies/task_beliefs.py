@@ -19,9 +19,10 @@ _MAX_ESTIMATES: Final = 10_000
 """Per profile, task and settings."""
 _TOLERANCE: Final = 0.1
 """An estimate is kept while what it was shrunk toward moves by less than so many of its deviations."""
-_KEPT_HALF_LIVES: Final = 0.1
-_LONGEST_KEPT_S: Final = 60.0
-"""An estimate is made anew after a tenth of a half-life, in which its evidence loses 7 %, or this time."""
+_KEPT_HALF_LIVES: Final = 0.25
+_LONGEST_KEPT_S: Final = 150.0
+"""An estimate is made anew after a quarter of a half-life, or this time: its evidence has lost 16 % by then,
+and its deviation should have grown by 9 % at most."""
 
 
 class Drafter(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from ray import serve
 
@@ -39,6 +40,7 @@ class EngineReplica:
 
     async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc]  # Serve awaits it
         self._spec = spec
+        self._id = uuid4().hex
         self._started_at = time.time()
         progress = Progress.from_environment(spec.profile.name)
         try:
@@ -58,12 +60,16 @@ class EngineReplica:
     async def status(self) -> dict[str, Any]:
         """This replica's account of itself. Raises ReplicaError when its engine is gone."""
         await self._engine.check_health()
-        load = self._engine.load()
+        load, steps = self._engine.load(), self._engine.steps
         return {
             "profile": self._spec.profile.name,
+            "replica": self._id,
             "pid": os.getpid(),
             "running": load.running,
+            "waiting": load.waiting,
             "capacity": load.capacity,
+            "step_moments": steps.moments.to_list(),
+            "refused_steps": steps.refused,
             "started_at": self._started_at,
             "start_seconds": self._ready_at - self._started_at,
         }

@@ -26,9 +26,11 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from policies.cost import StepRecorder
 from replicas.asgi import AppError, AsgiExchange
 from replicas.frames import Call, Frame, Load, ReplicaError
 from replicas.observation import Observation
+from replicas.passes import PassLogger
 from replicas.profiles import ModelSpec, Profile, engine_arguments, server_arguments
 from replicas.scheduler import K_KEY, scheduler_class
 from replicas.splice import Splicer, with_usage_chunk
@@ -79,11 +81,16 @@ def _expect_no_abort(output: RequestOutput) -> None:
 class VllmEngine:
     """One vLLM engine behind the `Engine` protocol."""
 
-    def __init__(self, llm: ObservedLLM, app: Any, profile: Profile) -> None:
+    def __init__(
+        self, llm: ObservedLLM, app: Any, profile: Profile, steps: StepRecorder, passes: PassLogger
+    ) -> None:
         self._llm = llm
         self._app = app
         self._profile = profile
+        self._passes = passes
         self._running = 0
+        self.steps = steps
+        """See `Engine.steps`."""
 
     @classmethod
     async def start(
@@ -106,7 +113,9 @@ class VllmEngine:
             async_scheduling=bool(config.scheduler_config.async_scheduling)
         )
         progress("loading the model")
-        llm = ObservedLLM.from_vllm_config(config)
+        steps = StepRecorder(profile.step_cost.seed())
+        passes = PassLogger(steps.record)
+        llm = ObservedLLM.from_vllm_config(config, stat_loggers=[lambda *_: passes])
         try:
             progress("preparing the OpenAI server")
             frontend = Namespace(**(vars(FrontendArgs(**server_arguments(model))) | vars(arguments)))
@@ -118,12 +127,14 @@ class VllmEngine:
             raise
         # vLLM's error handler would stop its web server.
         app.state.server = SimpleNamespace(should_exit=False)
-        return cls(llm, app, profile)
+        return cls(llm, app, profile, steps, passes)
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call; see `Engine.serve`."""
         await self.check_health()
-        observation = Observation(k=call.k, speculative=self._profile.speculative)
+        observation = Observation(
+            k=call.k, speculative=self._profile.speculative, prompt_tokens=call.prompt_tokens
+        )
         context = copy_context()  # a generator runs in its reader's context, which is not ours to change
         context.run(_observation.set, observation)
         body = with_usage_chunk(call.body) if call.details else call.body
@@ -149,6 +160,7 @@ class VllmEngine:
                             splice_at=splice_at,
                             ending=observation.ending() if part.last else None,
                             load=self.load() if part.last else None,
+                            prompt_token_ids=observation.take_prompt(),
                         )
         except AppError as error:
             raise ReplicaError("the engine was shut down during the request") from error
@@ -167,10 +179,11 @@ class VllmEngine:
         async for frame in self.serve(Call("warm-up", "/v1/completions", body, self._profile.k)):
             if frame.status not in {0, HTTPStatus.OK}:
                 raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
+        self.steps.clear()  # first passes are slow
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""
-        return Load(running=self._running, capacity=self._profile.max_num_seqs)
+        return Load(running=self._running, capacity=self._profile.max_num_seqs, waiting=self._passes.waiting)
 
     async def check_health(self) -> None:
         """Raise ReplicaError once the engine core is gone."""

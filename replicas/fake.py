@@ -2,7 +2,8 @@
 
 It answers chat and text completions in OpenAI's form, with words for tokens. Its drafter's acceptance is set
 per profile, or per request through `metadata.fake_alpha`, so that what a router learns can be compared with
-the truth.
+the truth. With `copying` the truth lies in the words instead: answers repeat passages, which n-gram profiles
+look up as real ones do.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from replicas.frames import Call, Ending, Frame, Load, ReplicaError
+from policies.cost import StepLoad, StepRecorder
+from replicas.fake_words import answer_ids, copied_steps, lucky_steps, prompt_ids, text_of
+from replicas.frames import Call, Ending, Frame, Load, ReplicaError, packed
 from replicas.profiles import ModelSpec, Profile
-
-_WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "mu", "nu")
 
 
 class FakeSettings(BaseModel):
@@ -31,8 +32,15 @@ class FakeSettings(BaseModel):
 
     alpha: float = Field(0.7, ge=0, le=1)
     coverage: float = Field(1.0, ge=0, le=1)
+    copying: bool = Field(
+        False,
+        description="Drafts are n-gram lookups, not luck; alpha is how likely an answer goes on copying.",
+    )
     prefill_ms: float = Field(5.0, ge=0)
     step_ms: float = Field(5.0, ge=0)
+    per_request_ms: float = Field(
+        0.0, ge=0, description="What a step takes longer for every further request."
+    )
     start_s: float = Field(0.0, ge=0)
 
 
@@ -45,6 +53,8 @@ class FakeEngine:
         self._settings = settings
         self._running = 0
         self._dead = False
+        self.steps = StepRecorder(profile.step_cost.seed(max(1e-3, settings.step_ms / 1000)))
+        """See `Engine.steps`. Every request decodes in passes of its own, which others slow down."""
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call; see `Engine.serve`."""
@@ -78,42 +88,43 @@ class FakeEngine:
     async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
         # Drafts are lucky by the request, words are the prompt's: the same whatever k, streamed or whole.
         rng = Random(zlib.crc32(call.body))
-        words = Random(zlib.crc32(json.dumps(body.get("messages") or body.get("prompt")).encode()))
+        prompt = prompt_ids(body)
+        words = Random(zlib.crc32(packed(prompt)))
         wanted = _wanted_tokens(body)
         k = min(call.k, self._profile.k)
         metadata = body.get("metadata")
         alpha = float(
             (metadata if isinstance(metadata, dict) else {}).get("fake_alpha", self._settings.alpha)
         )
-        form = _Form(call, body, self._model.name)
+        form = _Form(call, body, self._model.name, packed(prompt) if call.prompt_tokens else b"")
         started = time.monotonic()
-        await asyncio.sleep(self._settings.prefill_ms / 1000)
+        settings = self._settings
+        await asyncio.sleep(settings.prefill_ms / 1000)
         first = time.monotonic()
-        ids = [words.randrange(len(_WORDS)) for _ in range(wanted)]
+        self.steps.record(StepLoad(prefill=len(prompt)), first - started)
+        ids = answer_ids(words, prompt, wanted, copied=alpha if settings.copying else None)
+        steps = (
+            copied_steps(prompt, ids, self._profile, self._model, k=k)
+            if settings.copying
+            else lucky_steps(rng, wanted, k=k, alpha=alpha, coverage=settings.coverage)
+        )
         drafted: list[int] = []
         accepted: list[int] = []
         sent = 1
         if form.stream:
             yield form.first_frame(ids[:1])
-        while sent < wanted:
+        for proposed, run in steps:
             await self.check_health()
-            proposed = k if rng.random() < self._settings.coverage else 0
-            run = 0
-            while run < proposed and rng.random() < alpha:
-                run += 1
-            step_time = self._profile.step_cost.plain_steps(drafted=proposed, asked=k)
-            await asyncio.sleep(self._settings.step_ms * step_time / 1000)
-            kept = min(run + 1, wanted - sent)
-            if run > kept - 1:
-                proposed = run = kept - 1
+            await self._pass(proposed, k, context=len(prompt) + sent)
             drafted.append(proposed)
             accepted.append(run)
+            kept = run + 1
             if form.stream:
                 yield Frame(form.event(ids[sent : sent + kept]), token_ids=tuple(ids[sent : sent + kept]))
             sent += kept
         ending = Ending(
             finish_reason="length",
-            prompt_tokens=form.prompt_tokens,
+            prompt_tokens=len(prompt),
             cached_tokens=0,
             completion_tokens=wanted,
             per_step_drafted=tuple(drafted),
@@ -124,6 +135,17 @@ class FakeEngine:
             decode_s=time.monotonic() - first,
         )
         yield form.last_frame(ids, ending)._replace(load=self.load())
+
+    async def _pass(self, drafted: int, k: int, *, context: int) -> None:
+        """Take the time of one decode step beside all running requests, and record it."""
+        cost, running = self._profile.step_cost, self._running
+        milliseconds = self._settings.step_ms * cost.plain_steps(drafted=drafted, asked=k)
+        milliseconds += self._settings.per_request_ms * (running - 1)
+        began = time.monotonic()
+        await asyncio.sleep(milliseconds / 1000)
+        asked = k if cost.per_draft_token else 0
+        load = StepLoad(running, 1.0 if drafted else 0.0, drafted, asked, context)
+        self.steps.record(load, time.monotonic() - began)
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""
@@ -181,13 +203,13 @@ def _wanted_tokens(body: Mapping[str, Any]) -> int:
 class _Form:
     """The shape of an answer: chat or text, streamed or whole."""
 
-    def __init__(self, call: Call, body: Mapping[str, Any], model: str) -> None:
+    def __init__(self, call: Call, body: Mapping[str, Any], model: str, prompt: bytes) -> None:
         self._chat = call.path.endswith("/chat/completions")
         self._details = call.details
         self.stream = body.get("stream") is True
         options = body.get("stream_options")
         self._usage = call.details or (isinstance(options, dict) and options.get("include_usage") is True)
-        self.prompt_tokens = len(json.dumps(body.get("messages") or body.get("prompt")).split())
+        self._prompt = prompt
         kind = "chat.completion" if self._chat else "text_completion"
         self._head = {
             "id": f"{'chatcmpl' if self._chat else 'cmpl'}-{call.request_id}",
@@ -197,7 +219,7 @@ class _Form:
         }
 
     def event(self, ids: list[int], finish: str | None = None) -> bytes:
-        text = "".join(f"{_WORDS[i]} " for i in ids)
+        text = text_of(ids)
         part = {"delta": {"content": text}} if self._chat else {"text": text}
         return _sse({**self._head, "choices": [{"index": 0, **part, "finish_reason": finish}]})
 
@@ -209,7 +231,11 @@ class _Form:
             else b""
         )
         return Frame(
-            opening + self.event(ids), token_ids=tuple(ids), status=200, content_type="text/event-stream"
+            opening + self.event(ids),
+            token_ids=tuple(ids),
+            status=200,
+            content_type="text/event-stream",
+            prompt_token_ids=self._prompt,
         )
 
     def last_frame(self, ids: list[int], ending: Ending) -> Frame:
@@ -219,12 +245,14 @@ class _Form:
             "total_tokens": ending.prompt_tokens + ending.completion_tokens,
         }
         if not self.stream:
-            text = "".join(f"{_WORDS[i]} " for i in ids)
+            text = text_of(ids)
             part = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
             choice = {"index": 0, **part, "finish_reason": ending.finish_reason}
             data = json.dumps({**self._head, "choices": [choice], "usage": usage}).encode()
             splice = len(data) - 1 if self._details else None
-            return Frame(data, tuple(ids), 200, "application/json", splice, ending)
+            return Frame(
+                data, tuple(ids), 200, "application/json", splice, ending, prompt_token_ids=self._prompt
+            )
         data = self.event([], ending.finish_reason)
         splice = None
         if self._usage:

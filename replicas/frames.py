@@ -6,8 +6,11 @@ needs to know stands beside the client's bytes, so that it never has to read the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from struct import pack
 from typing import NamedTuple, Protocol
+
+from policies.cost import StepRecorder
 
 
 class Call(NamedTuple):
@@ -22,6 +25,8 @@ class Call(NamedTuple):
     """Most draft tokens per step; 0 is plain decoding, on any pool."""
     details: bool = False
     """Whether the client asked for the `specroute` object; it needs a place to stand (`Frame.splice_at`)."""
+    prompt_tokens: bool = False
+    """Whether the router wants `Frame.prompt_token_ids`."""
 
 
 class Load(NamedTuple):
@@ -31,6 +36,8 @@ class Load(NamedTuple):
     """Requests in flight."""
     capacity: int
     """Most requests that are decoded at once."""
+    waiting: int = 0
+    """Of those in flight, the ones the engine has not begun, as of its last step."""
 
 
 class Ending(NamedTuple):
@@ -66,6 +73,18 @@ class Frame(NamedTuple):
     """On the last frame: offset in `data` of the closing brace before which JSON members may be put."""
     ending: Ending | None = None
     load: Load | None = None
+    prompt_token_ids: bytes = b""
+    """The prompt as the target reads it, `packed`: on one frame of a request with a single prompt and choice,
+    the first unless the answer begins before its first token. Only where `Call.prompt_tokens` asks."""
+
+
+def packed(token_ids: Sequence[int]) -> bytes:
+    """Token ids as little-endian 32-bit numbers: the form in which a whole prompt travels and waits.
+
+    `numpy.frombuffer(…, "<u4")` reads them. A prompt of 2000 tokens is packed in 10 µs and adds 1 µs to what
+    its frame costs between processes; as a tuple it would add 40.
+    """
+    return pack(f"<{len(token_ids)}I", *token_ids)
 
 
 class ReplicaError(Exception):
@@ -78,6 +97,9 @@ class ReplicaBusyError(ReplicaError):
 
 class Engine(Protocol):
     """What a deployment hosts: a real vLLM engine, or the fake one."""
+
+    steps: StepRecorder
+    """How long its target passes took."""
 
     def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer `call`. The first frame has the status, the last one the ending.

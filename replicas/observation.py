@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicas.frames import Ending
+from replicas.frames import Ending, packed
 
 if TYPE_CHECKING:
     from vllm.outputs import RequestOutput
@@ -17,10 +17,11 @@ class Observation:
     but there are neither token ids nor step counts.
     """
 
-    def __init__(self, *, k: int, speculative: bool) -> None:
+    def __init__(self, *, k: int, speculative: bool, prompt_tokens: bool = False) -> None:
         self.k = k
         self.engine_died = False
         self._speculative = speculative
+        self._prompt_wanted = prompt_tokens
         self._sequences = 0
         self._new_tokens: list[int] = []
         self._completion_tokens: dict[int, dict[int, int]] = {}
@@ -60,6 +61,13 @@ class Observation:
             return ()  # beam search begins as a single sequence
         taken, self._new_tokens = tuple(self._new_tokens), []
         return taken
+
+    def take_prompt(self) -> bytes:
+        """The packed prompt, once, as soon as vLLM has said what it is; empty where it is not wanted."""
+        if not self._prompt_wanted or not self._last:
+            return b""
+        self._prompt_wanted = False
+        return packed(self._last[0].prompt_token_ids or ()) if self._single else b""
 
     def ending(self) -> Ending:
         """The account of the whole request."""

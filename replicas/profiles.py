@@ -6,10 +6,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from policies.cost import StepShape, StepTime, seed
+
 Method = Literal["none", "ngram", "draft_model"]
 
 EMBEDDED = "embedded"
 """Names the model that ships with the product, in the place of a path."""
+
+ASSUMED_PLAIN_STEP_S = 0.02
+"""A plain decode step of the embedded model on one core, about. The first measured steps replace it."""
 
 
 class ModelSpec(BaseModel):
@@ -58,11 +63,17 @@ class StepCost(BaseModel):
     verify: float = Field(0.7, ge=0)
     per_token: float = Field(0.01, ge=0)
     per_draft_token: float = Field(0.0, ge=0)
+    per_request: float = Field(0.02, ge=0, lt=1)
+    per_prefill_token: float = Field(0.04, ge=0)
 
     def plain_steps(self, *, drafted: int, asked: int) -> float:
         """What a step costs that verifies `drafted` tokens of a drafter that was asked for `asked`."""
         verification = self.verify + self.per_token * drafted if drafted else 0.0
         return 1.0 + verification + self.per_draft_token * asked
+
+    def seed(self, plain_step_s: float = ASSUMED_PLAIN_STEP_S) -> StepTime:
+        """The step time before any was measured."""
+        return seed(StepShape(**self.model_dump()), plain_step_s)
 
 
 class Profile(BaseModel):
@@ -106,6 +117,11 @@ class Profile(BaseModel):
     def speculative(self) -> bool:
         """Whether this pool has a drafter."""
         return self.method != "none"
+
+    @property
+    def drafter_is_model(self) -> bool:
+        """Whether drafting takes time by the tokens asked for; copying from the text takes next to none."""
+        return self.method == "draft_model"
 
 
 _RESERVED = frozenset(

@@ -15,6 +15,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.metrics.stats import RequestSpecDecodeMetrics
 
 from replicas.orphans import end_with_parent
+from replicas.passes import PassTimer, attach, pass_load
 
 if TYPE_CHECKING:
     from vllm.v1.core.sched.output import SchedulerOutput
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 K_KEY = "specroute_k"
+
+_COPYING = frozenset({"ngram", "ngram_gpu", "suffix"})
+"""Drafters that look text up and compute nothing."""
 
 _VllmScheduler: Any = object
 """Stands for either of vLLM's schedulers, which the mix-ins below come before."""
@@ -75,6 +79,9 @@ class _PerRequestK(_VllmScheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         end_with_parent()
+        self._passes = PassTimer()
+        speculation = self.vllm_config.speculative_config
+        self._drafter_is_model = speculation is not None and speculation.method not in _COPYING
         # A request whose prompt is in the prefix cache would start with k placeholder drafts, which no
         # drafter proposed. vLLM leaves them out where it has a batch-size table, so it gets a constant one.
         if self.num_spec_tokens and self.dynamic_sd_lookup is None:
@@ -112,6 +119,18 @@ class _PerRequestK(_VllmScheduler):  # type: ignore[misc]
     def _drafter_needs_full_k(self) -> bool:
         """Whether the drafter asserts that it is asked for all k tokens (suffix decoding and Medusa do)."""
         return self.vllm_config.speculative_config.method in {"suffix", "medusa"}
+
+    def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
+        self._passes.scheduled()
+        return super().schedule(*args, **kwargs)
+
+    def update_from_output(self, scheduler_output: SchedulerOutput, *args: Any, **kwargs: Any) -> Any:
+        load = pass_load(scheduler_output, self.requests, drafter_is_model=self._drafter_is_model)
+        outputs = super().update_from_output(scheduler_output, *args, **kwargs)
+        seconds = self._passes.ended(busy=self.has_unfinished_requests())
+        if load is not None and seconds is not None:
+            attach(outputs, load, seconds)
+        return outputs
 
     def _update_request_with_output(
         self,

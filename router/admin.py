@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from policies.acceptance import measured_length, pooled
-from policies.cells import EMPTY_RECORD, CellKey, CellRecord
+from policies.cost import PredictionError, calibration
+from policies.drift import DriftEvent
+from policies.forecast import Forecaster
+from router.alpha_table import AlphaTable
+from router.details import arm_scores
 from router.learning import Learning
 from router.outcomes import Outcome
 from router.policy_source import PolicySource
 from router.pools import Pools
-from router.requests import ANONYMOUS
 from router.stats import Snapshot
 
 _KEPT_DECISIONS = 1000
+_KEPT_EVENTS = 100
 
 
 class Admin:
@@ -29,18 +34,33 @@ class Admin:
         learning: Learning,
         pools: Pools,
         policies: PolicySource,
+        predictions: PredictionError,
+        forecaster: Forecaster,
+        model: str,
         clock: Callable[[], float],
     ) -> None:
         self._snapshot = snapshot
-        self._learning = learning
+        self._alpha = AlphaTable(snapshot, learning, policies, clock)
         self._pools = pools
         self._policies = policies
+        self._predictions = predictions
+        self._forecaster = forecaster
+        self._model = model
         self._clock = clock
         self._decisions: deque[dict[str, Any]] = deque(maxlen=_KEPT_DECISIONS)
+        self._events: deque[DriftEvent] = deque(maxlen=_KEPT_EVENTS)
 
     def on_outcome(self, outcome: Outcome) -> None:
         """Keep one outcome for `decisions`."""
         self._decisions.append(_decision_entry(outcome))
+
+    def on_drift(self, event: DriftEvent) -> None:
+        """Keep one event for `drift`."""
+        self._events.append(event)
+
+    def drift(self) -> dict[str, Any]:
+        """The newest drift events first: what this router noticed since it started."""
+        return {"events": [_event_entry(event) for event in reversed(self._events)]}
 
     def decisions(self, *, limit: int, request_id: str | None = None) -> dict[str, Any]:
         """The newest decisions first."""
@@ -50,8 +70,10 @@ class Admin:
         return {"decisions": [entry for entry, _ in zip(newest, range(limit), strict=False)]}
 
     def replicas(self) -> dict[str, Any]:
-        """Every pool: whether it answers, and its load."""
+        """Every pool: whether it answers, and its load; and what is expected of each route."""
+        forecast = self._forecaster.forecast(self._clock())
         return {
+            "forecast": {route: expected._asdict() for route, expected in forecast.items()},
             "pools": [
                 {
                     "profile": state.profile.name,
@@ -65,8 +87,20 @@ class Admin:
                     "status": state.status,
                 }
                 for state in self._pools
-            ]
+            ],
         }
+
+    def cost(self) -> dict[str, Any]:
+        """Every pool's step time: saved as a file, a calibration for the next start."""
+        now_s = self._clock()
+        return calibration(
+            {
+                state.profile.name: state.cost.entry(self._predictions.accuracy(state.profile.name, now_s))
+                for state in self._pools
+            },
+            model=self._model,
+            machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        )
 
     def policy(self) -> dict[str, Any]:
         """The policy in force, as it was written."""
@@ -74,82 +108,25 @@ class Admin:
 
     def alpha(self, *, task: str | None = None, tenant: str | None = None) -> dict[str, Any]:
         """Every cell, and every task over all temperatures; `task` and `tenant` filter."""
-        cells = dict(self._snapshot.items())
-        rows = [
-            self._row(key, record)
-            for key, record in [*self._over_temperatures(cells), *sorted(cells.items(), key=_order)]
-            if task in {None, key[1]} and tenant in {None, key[3]}
-        ]
         return {
-            "entries": rows,
+            "entries": self._alpha.entries(task=task, tenant=tenant),
             "store_up": self._snapshot.store_up,
             "store_age_s": self._snapshot.age_s(self._clock()),
         }
 
-    def _over_temperatures(
-        self, cells: dict[CellKey, CellRecord]
-    ) -> list[tuple[tuple[str, str, None, str | None], CellRecord]]:
-        now_s = self._clock()
-        groups: dict[tuple[str, str, str | None], list[CellKey]] = {}
-        for key in cells:
-            groups.setdefault((key.profile, key.task, key.tenant), []).append(key)
-        result = []
-        for (profile, task, tenant), keys in sorted(groups.items(), key=lambda item: str(item[0])):
-            half_life_s = self._half_life_s(task, tenant)
-            records = [cells[key] for key in keys]
-            lifetime: dict[str, int] = {}
-            for record in records:
-                for name, value in record.lifetime.items():
-                    lifetime[name] = lifetime.get(name, 0) + value
-            merged = CellRecord(
-                counters=pooled([record.decayed_to(now_s, half_life_s) for record in records]),
-                lifetime=lifetime,
-                updated_at_s=max(
-                    (record.updated_at_s for record in records), default=EMPTY_RECORD.updated_at_s
-                ),
-            )
-            result.append(((profile, task, None, tenant), merged))
-        return result
 
-    def _half_life_s(self, task: str, tenant: str | None) -> float:
-        return self._policies.resolve(tenant=tenant or ANONYMOUS, task=task).acceptance.half_life
-
-    def _row(self, key: tuple[str, str, str | None, str | None], record: CellRecord) -> dict[str, Any]:
-        profile, task, temperature, tenant = key
-        policy = self._policies.resolve(tenant=tenant or ANONYMOUS, task=task)
-        counts = (
-            record.counters
-            if temperature is None
-            else record.decayed_to(self._clock(), policy.acceptance.half_life)
-        )
-        believed = self._learning.believed(profile, task, counts, policy)
-        speculative_steps = counts.get("reached:1", 0.0)
-        return {
-            "profile": profile,
-            "task": task,
-            "tenant": tenant,
-            "temperature": temperature,
-            "alpha": believed.alpha if speculative_steps else None,
-            "interval": list(believed.interval) if speculative_steps else None,
-            "alpha_by_position": list(believed.acceptance) if speculative_steps else [],
-            "coverage": list(believed.coverage) if speculative_steps else [],
-            "draft_acceptance_rate": believed.draft_acceptance_rate,
-            "acceptance_length": measured_length(counts),
-            "steps": counts.get("steps", 0.0),
-            "drafted": counts.get("drafted", 0.0),
-            "accepted": counts.get("accepted", 0.0),
-            "requests": counts.get("requests", 0.0),
-            "lifetime": {
-                name: record.lifetime.get(name, 0)
-                for name in ("steps", "drafted", "accepted", "tokens", "requests")
-            },
-            "updated_at": record.updated_at_s,
-        }
-
-
-def _order(item: tuple[CellKey, CellRecord]) -> tuple[str, str, str, str]:
-    key = item[0]
-    return key.profile, key.task, key.temperature, key.tenant or ""
+def _event_entry(event: DriftEvent) -> dict[str, Any]:
+    return {
+        "kind": event.kind,
+        "profile": event.profile,
+        "task": event.task,
+        "at": event.at_s,
+        "before": event.before,
+        "after": event.after,
+        "requests": event.requests,
+        "fallen": list(event.fallen),
+        "gained": [share._asdict() for share in event.gained],
+    }
 
 
 def _decision_entry(outcome: Outcome) -> dict[str, Any]:
@@ -168,6 +145,9 @@ def _decision_entry(outcome: Outcome) -> dict[str, Any]:
         "propensity": decision.propensity,
         "alpha": decision.alpha,
         "expected_speedup": decision.expected_speedup,
+        "confidence": decision.confidence,
+        "expected_tokens": outcome.work.output_tokens if outcome.work else None,
+        "arms": arm_scores(decision.scores),
         "intended": decision.intended,
         "policy": outcome.policy,
         "result": outcome.result,

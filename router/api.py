@@ -64,6 +64,8 @@ class Api:
             Route("/admin/v1/alpha", self._guarded(self._alpha)),
             Route("/admin/v1/decisions", self._guarded(self._decisions)),
             Route("/admin/v1/replicas", self._guarded(self._replicas)),
+            Route("/admin/v1/cost", self._guarded(self._cost)),
+            Route("/admin/v1/drift", self._guarded(self._drift)),
             Route("/admin/v1/policy", self._guarded(self._policy)),
         ]
         return Starlette(
@@ -78,6 +80,7 @@ class Api:
             {name.lower(): value for name, value in request.headers.items()},
             body,
             trust_tenant=self._settings.tenancy.trusted_header,
+            tasks=self._service.tasks,
         )
         response = await self._service.respond(routed)
         if response.content_type.startswith("text/event-stream"):
@@ -153,6 +156,12 @@ class Api:
 
     async def _replicas(self, _: Request) -> Response:
         return JSONResponse(self._admin.replicas())
+
+    async def _cost(self, _: Request) -> Response:
+        return JSONResponse(self._admin.cost())
+
+    async def _drift(self, _: Request) -> Response:
+        return JSONResponse(self._admin.drift())
 
     async def _policy(self, _: Request) -> Response:
         return JSONResponse(self._admin.policy())

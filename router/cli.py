@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from router import cli_alpha, cli_demo, cli_policy
+from router import cli_alpha, cli_demo, cli_policy, cli_simulate
 
 app = typer.Typer(
     help="""Route chat requests to speculative or plain vLLM engines, from measured acceptance.
@@ -35,6 +35,7 @@ app.add_typer(models, name="models")
 app.add_typer(cli_policy.app, name="policy")
 app.command("alpha")(cli_alpha.alpha)
 app.command("demo")(cli_demo.demo)
+app.command("simulate")(cli_simulate.simulate)
 
 BAD_INPUT = 2
 
@@ -107,7 +108,7 @@ def classify(
 
     Example: specroute classify requests.jsonl
     """
-    from router.tasks import RuleClassifier  # noqa: PLC0415 - keeps --help quick
+    from router.tasks.trained import trained_classifier  # noqa: PLC0415 - keeps --help quick
     from router.tasks_cli import LineError, classify_lines  # noqa: PLC0415
 
     try:
@@ -122,7 +123,7 @@ def classify(
         raise typer.Exit(BAD_INPUT) from None
     bad = False
     with lines:
-        for result in classify_lines(lines, RuleClassifier()):
+        for result in classify_lines(lines, trained_classifier()):
             if isinstance(result, LineError):
                 bad = True
                 typer.echo(f"specroute: {result}", err=True)

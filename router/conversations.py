@@ -14,6 +14,9 @@ class Conversation(NamedTuple):
     after: str | None = None
 
 
+NO_CONVERSATION = Conversation()
+
+
 def conversation(tenant: str, fields: Mapping[str, Any]) -> Conversation:
     """The conversation a chat request belongs to.
 
@@ -23,7 +26,7 @@ def conversation(tenant: str, fields: Mapping[str, Any]) -> Conversation:
     """
     messages = fields.get("messages")
     if not isinstance(messages, list):
-        return Conversation()
+        return NO_CONVERSATION
     last_answer = max((i for i, message in enumerate(messages) if _role(message) == "assistant"), default=0)
     digest = blake2b(tenant.encode(), digest_size=16)
     before = None

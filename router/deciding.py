@@ -8,6 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from policies.cost import StepLoad
+from policies.crowds import Crowds
 from policies.decide import Context, Decision, NoPoolError, Pool, Work, decide
 from policies.forecast import Forecaster
 from policies.resolve import EffectivePolicy
@@ -45,13 +46,14 @@ class Decider:
         self._clock = clock
         self._rng = rng or Random()
         self.forecaster = Forecaster()
+        self._crowds = Crowds()
 
     def decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Choice:
         """The arm for a request of `task`. Raises UnavailableError when no pool can answer."""
         now_s = self._clock()
         memory = self._expectations.memory
         work = self._expectations.work(request, task, policy.affinity_s, now_s)
-        pools = tuple(self._with_residence(pool, work, now_s) for pool in self._pools.snapshot())
+        pools = tuple(self._crowded(pool, work, now_s) for pool in self._pools.snapshot())
         context = Context(
             policy=policy,
             pools=pools,
@@ -81,13 +83,21 @@ class Decider:
             raise UnavailableError("no engine is ready; see /readyz", retry_after_s=_RETRY_AFTER_S) from None
         if decision.settled is not None:
             memory.settle(request.tenant, task, decision.settled, now_s)
-        if decision.score is not None:
-            engine_s = decision.score.ttft_s + decision.score.decode_s
-            self.forecaster.decided(decision.route, engine_s, now_s)
+        self._note(decision, context, now_s)
         return Choice(decision, work)
 
-    def _with_residence(self, pool: Pool, work: Work, now_s: float) -> Pool:
-        """A full pool's wait depends on how long those before a request stay."""
+    def _note(self, decision: Decision, context: Context, now_s: float) -> None:
+        score = decision.score
+        if score is None:
+            return
+        self.forecaster.decided(decision.route, score.ttft_s + score.decode_s, now_s)
+        self._crowds.sent(score, context.estimates.get(score.profile), context.work, now_s)
+
+    def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
+        """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""
+        cap, crowding = self._crowds.of(pool, now_s)
+        if cap is not None or crowding != 1.0:
+            pool = replace(pool, cap=cap, crowding=crowding)
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)

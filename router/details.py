@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from policies.decide import Decision
+from policies.decide import Decision, Score
 from replicas.frames import Ending, Frame
 
 
@@ -30,6 +30,7 @@ def details(
     tenant: str,
     policy: str,
     failovers: int,
+    predicted_s: float | None = None,
 ) -> dict[str, Any]:
     """What happened to one request, in full. Step counts are null where they are not complete."""
     steps = len(ending.per_step_accepted) if ending.counted else None
@@ -55,13 +56,19 @@ def details(
         "completion_tokens": ending.completion_tokens,
         "cached_tokens": ending.cached_tokens,
         "expected_speedup": decision.expected_speedup,
-        "predicted_s": None,
+        "confidence": decision.confidence,
+        "predicted_s": predicted_s,
         "measured_s": ending.decode_s,
         "ttft_s": ending.ttft_s,
         "queued_s": ending.queued_s,
         "failovers": failovers,
         "intended": list(decision.intended) if decision.intended else None,
     }
+
+
+def arm_scores(scores: tuple[Score, ...]) -> list[dict[str, Any]]:
+    """All arms a decision compared, best first: what each would have cost, and what that stands on."""
+    return [score._asdict() for score in sorted(scores, key=lambda score: score.cost_s)]
 
 
 def spliced(frame: Frame, value: dict[str, Any]) -> bytes:

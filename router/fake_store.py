@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from policies.cells import CellDelta, CellKey, CellRecord
-from router.merge import added
+from policies.merge import added
 from router.stats_protocol import (
     Changes,
     Cursor,

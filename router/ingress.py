@@ -12,14 +12,19 @@ from typing import Any
 from ray import serve
 from starlette.types import ASGIApp
 
+from policies.learner import Drafter
 from router.admin import Admin
 from router.api import Api
+from router.costs import read_calibration
 from router.deciding import Decider
+from router.drifting import Drifting
+from router.expectations import Expectations
 from router.learning import Learning
 from router.logs import configure_logging
 from router.models import ModelList
 from router.policy_source import PolicySource
 from router.pools import PoolClient, Pools
+from router.replaying import Replayer, ReplayTotals, copying_pools
 from router.serve_pools import ServePool
 from router.service import RoutingService
 from router.settings import (
@@ -33,8 +38,10 @@ from router.stats import StatsBuffer
 from router.stats_sync import StatsSync, SyncSettings
 from router.store import RedisStore
 from router.store import StoreSettings as ConnectionSettings
-from router.tasks import RuleClassifier
+from router.tasks.custom import PolicyClassifier, load_classifier
+from router.tasks.trained import trained_classifier
 from router.telemetry import Metrics
+from router.telemetry_state import StateSources
 from router.valkey import EmbeddedValkey
 
 _POLL_INTERVAL_S = 1.0
@@ -44,29 +51,62 @@ class Router:
     """One router over its pools. `clients` has an entry for every profile of the settings."""
 
     def __init__(self, settings: DeploymentSettings, clients: Mapping[str, PoolClient]) -> None:
-        clock = time.time
+        self._clock = clock = time.time
         self._settings = settings
-        self._pools = Pools([(profile, clients[profile.name]) for profile in settings.profiles])
+        self._pools = Pools(
+            [(profile, clients[profile.name]) for profile in settings.profiles],
+            calibration=read_calibration(Path(settings.calibration)) if settings.calibration else None,
+        )
+        expectations = Expectations()
         self._buffer = StatsBuffer(max_tenants=settings.tenancy.max_tenants)
-        self._policies = PolicySource(Path(settings.policy.path) if settings.policy.path else None)
-        learning = Learning(self._buffer, {profile.name: profile.method for profile in settings.profiles})
+        self._policies = PolicySource(Path(settings.policy.path) if settings.policy.path else None, clock)
+        drafters = {profile.name: Drafter(profile.method, profile.k) for profile in settings.profiles}
+        self._learning = learning = Learning(self._buffer, drafters)
+        decider = Decider(pools=self._pools, learning=learning, expectations=expectations, clock=clock)
         admin = Admin(
             snapshot=self._buffer,
             learning=learning,
             pools=self._pools,
             policies=self._policies,
+            predictions=expectations.predictions,
+            forecaster=decider.forecaster,
+            model=settings.model.name,
             clock=clock,
         )
-        metrics = Metrics(self._buffer, self._policies, clock)
+        replays = ReplayTotals()
+        metrics = Metrics(
+            StateSources(
+                snapshot=self._buffer,
+                policies=self._policies,
+                predictions=expectations.predictions,
+                forecaster=decider.forecaster,
+                replays=replays,
+                clock=clock,
+            )
+        )
+        copying = copying_pools(settings.profiles, settings.model) if _drafters_copy(settings) else ()
+        drifting = Drifting(
+            buffer=self._buffer,
+            policies=self._policies,
+            learning=learning,
+            replayed=[pool.profile for pool in copying],
+            hooks=(admin.on_drift, metrics.on_drift),
+        )
+        self._replayer = Replayer(copying, drifting.record_replay, totals=replays, clock=clock)
         self._api = Api(
             settings=settings,
             service=RoutingService(
                 policies=self._policies,
                 pools=self._pools,
-                classifier=RuleClassifier(),
+                classifier=PolicyClassifier(
+                    trained_classifier(),
+                    custom_tasks=lambda: self._policies.custom_tasks,
+                    own=load_classifier(settings.classifier) if settings.classifier else None,
+                ),
                 learning=learning,
-                decider=Decider(pools=self._pools, learning=learning, clock=clock),
-                hooks=(admin.on_outcome, metrics.on_outcome),
+                decider=decider,
+                replayer=self._replayer,
+                hooks=(expectations.on_outcome, admin.on_outcome, metrics.on_outcome, drifting.on_outcome),
                 clock=clock,
             ),
             pools=self._pools,
@@ -106,6 +146,8 @@ class Router:
             asyncio.create_task(
                 self._policies.watch(self._settings.policy.poll_interval_s), name="watch-policy"
             ),
+            asyncio.create_task(self._replayer.run(), name="replay-answers"),
+            asyncio.create_task(self._learning.keep_fresh(self._clock), name="keep-estimates-fresh"),
         ]
 
     async def close(self) -> None:
@@ -122,6 +164,11 @@ class Router:
         if store.url != EMBEDDED_STORE:
             return store.url
         return self._resources.enter_context(EmbeddedValkey(store_dir())).url
+
+
+def _drafters_copy(settings: DeploymentSettings) -> bool:
+    """Whether n-gram profiles copy what they draft; fake engines mostly accept by luck, whatever the text."""
+    return settings.fake_engines is None or settings.fake_engines.copying
 
 
 @serve.ingress()

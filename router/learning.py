@@ -1,47 +1,38 @@
-"""From outcomes to evidence, and from evidence to the estimates a decision reads."""
+"""Learning from what replicas answer: endings become steps, and what cannot be true is logged once."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
-from policies.acceptance import Estimate, estimate, pooled
-from policies.cells import CellDelta, CellKey, TemperatureBucket
-from policies.evidence import RequestSteps, counters, lifetime
-from policies.priors import prior
-from policies.resolve import EffectivePolicy
+from policies.cells import TemperatureBucket
+from policies.evidence import RequestSteps
+from policies.learner import Drafter, Evidence, Learner
 from replicas.frames import Ending
-from router.stats import StatsBuffer
 
 _log = logging.getLogger(__name__)
 
-_FRESH_S = 5.0
-_MAX_CACHED = 10_000
-"""Per profile and task."""
-_BUCKETS: tuple[TemperatureBucket, ...] = ("low", "mid", "high")
-
-
-@dataclass(slots=True)
-class _Cached:
-    value: Estimate
-    policy: EffectivePolicy
-    computed_s: float
+_VALUE: Final = re.compile(r"'[^']*'|-?\b(\d+(\.\d+)?|nan|inf)\b")
+_MAX_KINDS: Final = 1000
+_REFRESH_S: Final = 0.05
 
 
 class Learning:
-    """Records what requests showed, and answers what is believed.
+    """Counts requests by their endings. What is believed, `learner` says."""
 
-    Estimates are cached until one of their cells changes, or for a few seconds: counters decay meanwhile.
-    """
+    def __init__(self, evidence: Evidence, drafters: Mapping[str, Drafter]) -> None:
+        self.learner = Learner(evidence, drafters)
+        self.estimate = self.learner.estimate
+        self.believed = self.learner.believed
+        self._logged: set[tuple[str, str]] = set()
 
-    def __init__(self, buffer: StatsBuffer, methods: Mapping[str, str]) -> None:
-        self._buffer = buffer
-        self._methods = methods
-        self._cache: dict[tuple[str, str], dict[tuple[TemperatureBucket, str], _Cached]] = {}
-        self._seen_generation = 0
-        self.rejected = 0
-        """Requests whose step counts could not be true; they count nowhere."""
+    @property
+    def rejected(self) -> int:
+        """Outcomes whose counts could not be true; they count nowhere."""
+        return self.learner.rejected
 
     def record(
         self,
@@ -59,74 +50,58 @@ class Learning:
         if not ending.counted:
             return
         steps = RequestSteps(k, ending.per_step_drafted, ending.per_step_accepted)
-        try:
-            delta = CellDelta(half_life_s, counters(steps), lifetime(steps))
-        except ValueError as error:
-            self.rejected += 1
-            _log.warning("step counts of a request on %s ignored: %s", profile, error)
-            return
-        key = CellKey(profile, task, temperature)
-        self._buffer.record({key: delta, key._replace(tenant=tenant): delta}, now_s)
+        counted = self.learner.record(
+            profile=profile,
+            task=task,
+            temperature=temperature,
+            tenant=tenant,
+            steps=steps,
+            half_life_s=half_life_s,
+            now_s=now_s,
+        )
+        if not counted:
+            self._complain(profile, steps.problem() or "impossible time or half-life")
 
-    def estimate(
+    def record_replay(
         self,
         *,
         profile: str,
         task: str,
         temperature: TemperatureBucket,
         tenant: str,
-        policy: EffectivePolicy,
+        counters: Mapping[str, float],
+        half_life_s: float,
         now_s: float,
-    ) -> Estimate:
-        """What is believed about drafts of `profile` for such a request."""
-        self._drop_changed()
-        of_task = self._cache.setdefault((profile, task), {})
-        cached = of_task.get((temperature, tenant))
-        if cached is not None and cached.policy is policy and now_s - cached.computed_s < _FRESH_S:
-            return cached.value
-        value = self._computed(CellKey(profile, task, temperature, tenant), policy, now_s)
-        if len(of_task) >= _MAX_CACHED:
-            of_task.clear()
-        of_task[(temperature, tenant)] = _Cached(value, policy, now_s)
-        return value
-
-    def believed(
-        self, profile: str, task: str, counts: Mapping[str, float], policy: EffectivePolicy
-    ) -> Estimate:
-        """What one set of counters says by itself, on the task's prior."""
-        return estimate(
-            prior(self._methods.get(profile, "none"), task, policy.prior_alpha),
-            [counts],
-            prior_strength=policy.acceptance.prior_strength,
-            reference_k=policy.k.default,
+    ) -> None:
+        """Count what the copying drafter of `profile` would have done for a finished answer."""
+        counted = self.learner.record_replay(
+            profile=profile,
+            task=task,
+            temperature=temperature,
+            tenant=tenant,
+            counters=counters,
+            half_life_s=half_life_s,
+            now_s=now_s,
         )
+        if not counted:
+            self._complain(profile, "impossible counters of a replay")
 
-    def _computed(self, key: CellKey, policy: EffectivePolicy, now_s: float) -> Estimate:
-        half_life_s = policy.acceptance.half_life
-        by_bucket = {
-            bucket: self._counts(key._replace(temperature=bucket, tenant=None), half_life_s, now_s)
-            for bucket in _BUCKETS
-        }
-        return estimate(
-            prior(self._methods[key.profile], key.task, policy.prior_alpha),
-            [
-                pooled(list(by_bucket.values())),
-                by_bucket[key.temperature],
-                self._counts(key, half_life_s, now_s),
-            ],
-            prior_strength=policy.acceptance.prior_strength,
-            reference_k=policy.k.default,
-        )
+    async def keep_fresh(
+        self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        """Read tasks anew as they come due, a few at a time, so that no request has to wait for it."""
+        while True:
+            self.learner.refresh(clock())
+            await sleep(_REFRESH_S)
 
-    def _counts(self, key: CellKey, half_life_s: float, now_s: float) -> Mapping[str, float]:
-        record = self._buffer.get(key)
-        return {} if record is None else record.decayed_to(now_s, half_life_s)
-
-    def _drop_changed(self) -> None:
-        """Forget the estimates whose cells changed; a changed task concerns all its tenants."""
-        generation = self._buffer.generation
-        if generation == self._seen_generation:
+    def _complain(self, profile: str, problem: str) -> None:
+        """Log the first problem of a kind: an engine that lies does so with every request."""
+        kind = (profile, _VALUE.sub("#", problem))
+        if kind in self._logged or len(self._logged) >= _MAX_KINDS:
             return
-        for key in self._buffer.changed_since(self._seen_generation):
-            self._cache.pop((key.profile, key.task), None)
-        self._seen_generation = generation
+        self._logged.add(kind)
+        _log.warning(
+            "step counts of a request on %s ignored: %s (further ones like it are counted, not logged)",
+            profile,
+            problem,
+        )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from policies.decide import Decision
+from policies.decide import Decision, Work
 from replicas.frames import Ending
 from router.requests import RoutedRequest
 
@@ -16,7 +16,7 @@ Result = Literal["completed", "refused", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one request went. Times in seconds; `at_s` is unix time at the end."""
+    """How one request went. Times in seconds; `at_s` is unix time at its end, `work` what was expected."""
 
     request: RoutedRequest
     task: str
@@ -27,6 +27,7 @@ class Outcome:
     status: int
     at_s: float
     decision_s: float
+    work: Work | None = None
     ttft_s: float | None = None
     total_s: float | None = None
     failovers: int = 0

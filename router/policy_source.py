@@ -13,6 +13,8 @@ from pathlib import Path
 
 from policies.loading import PolicyError, parse_policy
 from policies.resolve import EffectivePolicy, PolicyTable
+from policies.schema import CustomTask
+from policies.tasks import TASKS
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class _Loaded:
 
     table: PolicyTable
     state: PolicyState
+    custom_tasks: tuple[CustomTask, ...]
 
     @property
     def label(self) -> str:
@@ -70,6 +73,16 @@ class PolicySource:
     def state(self) -> PolicyState:
         """The policy in force."""
         return self._state
+
+    @property
+    def custom_tasks(self) -> tuple[CustomTask, ...]:
+        """The operator's own tasks."""
+        return self._custom_tasks
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task a request may name: the built-in ones and the operator's own."""
+        return (*TASKS, *(task.name for task in self._custom_tasks))
 
     def resolve(self, *, tenant: str, task: str) -> EffectivePolicy:
         """What holds for this tenant and task now."""
@@ -129,10 +142,11 @@ class PolicySource:
         policy = parse_policy(text, source)
         revision = hashlib.sha256(text).hexdigest()[:12]
         state = PolicyState(policy.metadata.name, revision, source, text.decode())
-        return _Loaded(PolicyTable(policy), state)
+        return _Loaded(PolicyTable(policy), state, policy.spec.custom_tasks)
 
     def _take_over(self, loaded: _Loaded) -> None:
         self._table, self._label, self._state = loaded.table, loaded.label, loaded.state
+        self._custom_tasks = loaded.custom_tasks
 
     def _reject(self, problems: str) -> None:
         if problems == self._state.rejected:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from policies import decide
-from policies.speedup import StepCost
+from policies.cost import Calibrated
+from policies.inflight import PLAIN, InFlight, Part
 from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
 from replicas.profiles import Profile
+from router.costs import PoolCost
 
 _log = logging.getLogger(__name__)
 
 _FAILED_POLLS = 3
+_LOAD_FRESH_S = 5.0
+"""Older reports of a replica's load say nothing of now."""
 
 
 class PoolClient(Protocol):
@@ -34,57 +39,113 @@ class PoolClient(Protocol):
         ...
 
 
+class ReportedLoad(NamedTuple):
+    """What one replica said of its load, and what this router had in flight in the whole pool then."""
+
+    running: int
+    own_in_flight: int
+    at_s: float
+
+
 @dataclass(slots=True)
 class PoolState:
     """What is known of one pool."""
 
     profile: Profile
     client: PoolClient
+    cost: PoolCost
     available: bool = False
-    in_flight: int = 0
+    flying: InFlight = field(default_factory=InFlight)
     failed_polls: int = 0
     status: dict[str, Any] | None = None
     last_error: str | None = None
+    reported: dict[str, ReportedLoad] = field(default_factory=dict)
 
-    def snapshot(self) -> decide.Pool:
-        """The pool as a decision sees it."""
-        cost = self.profile.step_cost
+    @property
+    def in_flight(self) -> int:
+        """Requests this router has there."""
+        return self.flying.requests
+
+    def others_in_flight(self, now_s: float) -> float:
+        """Requests of other routers in this pool, by the replicas' reports of the last seconds.
+
+        A poll reaches one replica, so the mean of those heard of stands for all. What this router had in
+        flight itself at the time of a report is taken off; 0 where nothing was heard of late.
+        """
+        fresh = [load for load in self.reported.values() if 0 <= now_s - load.at_s <= _LOAD_FRESH_S]
+        if not fresh:
+            return 0.0
+        total = self.profile.replicas * sum(load.running for load in fresh) / len(fresh)
+        return max(0.0, total - sum(load.own_in_flight for load in fresh) / len(fresh))
+
+    def note(self, status: dict[str, Any], now_s: float) -> None:
+        """Take in a replica's account of itself."""
+        self.cost.report(status, now_s)
+        self.status = {name: value for name, value in status.items() if name != "step_moments"}
+        running = status.get("running")
+        if isinstance(running, int) and running >= 0:
+            self.reported = {
+                name: load for name, load in self.reported.items() if now_s - load.at_s <= _LOAD_FRESH_S
+            }
+            self.reported[str(status.get("replica"))] = ReportedLoad(running, self.in_flight, now_s)
+
+    def snapshot(self, now_s: float) -> decide.Pool:
+        """The pool as a decision sees it: what others have in flight there is taken to be like ours."""
+        others = self.others_in_flight(now_s)
         return decide.Pool(
             profile=self.profile.name,
             max_k=self.profile.k,
-            step_cost=StepCost(cost.verify, cost.per_token, cost.per_draft_token),
+            step_time=self.cost.step_time,
+            cost_error=self.cost.mean_error,
+            drafter_is_model=self.profile.drafter_is_model,
             available=self.available,
-            in_flight=self.in_flight,
+            replicas=self.profile.replicas,
+            in_flight=self.in_flight + round(others),
             capacity=self.profile.max_num_seqs * self.profile.replicas,
+            work=self.flying.load(others),
+            length=self.flying.lengths(others),
         )
 
 
 class Pools:
     """All pools, their in-flight counts and their availability."""
 
-    def __init__(self, clients: Sequence[tuple[Profile, PoolClient]], *, poll_timeout_s: float = 5.0) -> None:
-        self._states = {profile.name: PoolState(profile, client) for profile, client in clients}
+    def __init__(
+        self,
+        clients: Sequence[tuple[Profile, PoolClient]],
+        *,
+        calibration: Mapping[str, Calibrated] | None = None,
+        poll_timeout_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        known = calibration or {}
+        self._states = {
+            profile.name: PoolState(profile, client, PoolCost(profile, known.get(profile.name)))
+            for profile, client in clients
+        }
         self._poll_timeout_s = poll_timeout_s
+        self._clock = clock
 
     def __iter__(self) -> Iterator[PoolState]:
         return iter(self._states.values())
 
     def snapshot(self) -> tuple[decide.Pool, ...]:
         """All pools as a decision sees them."""
-        return tuple(state.snapshot() for state in self._states.values())
+        now_s = self._clock()
+        return tuple(state.snapshot(now_s) for state in self._states.values())
 
     @property
     def ready(self) -> bool:
         """Whether at least one pool can answer."""
         return any(state.available for state in self._states.values())
 
-    async def serve(self, profile: str, call: Call) -> AsyncGenerator[Frame, None]:
-        """Frames of one call to a pool, counted in flight until the generator is closed.
+    async def serve(self, profile: str, call: Call, part: Part = PLAIN) -> AsyncGenerator[Frame, None]:
+        """Frames of one call to a pool, counted in flight as `part` until the generator is closed.
 
         Raises ReplicaError; the pool then counts as away until a poll succeeds, unless it is only busy.
         """
         state = self._states[profile]
-        state.in_flight += 1
+        state.flying.add(part)
         try:
             async with aclosing(state.client.serve(call)) as frames:
                 async for frame in frames:
@@ -95,7 +156,7 @@ class Pools:
             self._lost(state, str(error))
             raise
         finally:
-            state.in_flight -= 1
+            state.flying.remove(part)
 
     async def poll(self) -> None:
         """Ask every pool for its status, once."""
@@ -110,7 +171,8 @@ class Pools:
     async def _poll(self, state: PoolState) -> None:
         try:
             async with asyncio.timeout(self._poll_timeout_s):
-                state.status = await state.client.status()
+                status = await state.client.status()
+            state.note(status, self._clock())
         except (ReplicaError, TimeoutError) as error:
             state.failed_polls += 1
             # A pool that was just seen working may only be busy; one that never answered is not there.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ from uuid import uuid4
 from policies.cells import TemperatureBucket, temperature_bucket
 from policies.decide import Route
 from policies.tasks import TASKS
+from router.conversations import NO_CONVERSATION, Conversation, conversation
 from router.errors import BadRequestError
 
 TASK_HEADER = "x-specroute-task"
@@ -49,6 +50,7 @@ class RoutedRequest:
     hints: Hints
     temperature: TemperatureBucket
     unsupported: bool
+    conversation: Conversation = NO_CONVERSATION
 
     @property
     def stream(self) -> bool:
@@ -56,8 +58,15 @@ class RoutedRequest:
         return self.fields.get("stream") is True
 
 
-def read_request(path: str, headers: Mapping[str, str], body: bytes, *, trust_tenant: bool) -> RoutedRequest:
-    """Read a request for `path`; `headers` have lower-case names.
+def read_request(
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    trust_tenant: bool,
+    tasks: Collection[str] = TASKS,
+) -> RoutedRequest:
+    """Read a request for `path`; `headers` have lower-case names. A hint may name one of `tasks`.
 
     Raises:
         BadRequestError: The body is no JSON object, or a hint cannot be understood.
@@ -66,20 +75,22 @@ def read_request(path: str, headers: Mapping[str, str], body: bytes, *, trust_te
     if not isinstance(fields.get("structured_outputs"), dict | None):
         # vLLM 0.32.0 answers these with an internal error.
         raise BadRequestError("structured_outputs: expected an object", param="structured_outputs")
+    tenant = _tenant(headers.get(TENANT_HEADER)) if trust_tenant else ANONYMOUS
     return RoutedRequest(
         request_id=_request_id(headers.get(REQUEST_ID_HEADER)),
         path=path,
-        tenant=_tenant(headers.get(TENANT_HEADER)) if trust_tenant else ANONYMOUS,
+        tenant=tenant,
         body=body,
         fields=fields,
         hints=Hints(
-            task=_task(headers.get(TASK_HEADER), fields.get("metadata")),
+            task=_task(headers.get(TASK_HEADER), fields.get("metadata"), tasks),
             route=_route(headers.get(ROUTE_HEADER)),
             k=_k(headers.get(K_HEADER)),
             details=headers.get(DETAILS_HEADER, "").strip().lower() in {"1", "true"},
         ),
         temperature=_temperature(fields.get("temperature")),
         unsupported=_needs_plain_decoding(fields),
+        conversation=conversation(tenant, fields),
     )
 
 
@@ -116,18 +127,18 @@ def _tenant(given: str | None) -> str:
     return given
 
 
-def _task(header: str | None, metadata: object) -> str | None:
+def _task(header: str | None, metadata: object, tasks: Collection[str]) -> str | None:
     given: object = header
     where = "header X-Specroute-Task"
     if given is None and isinstance(metadata, dict):
         given, where = metadata.get("task"), "metadata.task"
     if given is None:
         return None
-    if not isinstance(given, str) or given.strip().lower() not in TASKS:
+    if not isinstance(given, str) or given.strip().lower() not in tasks:
         # Not shown unless it is short text: it may be as large, or as deep, as a body may be.
         shown = repr(given) if isinstance(given, str) and len(given) <= _MAX_NAME else "given"
         raise BadRequestError(
-            f"{where}: unknown task {shown}; known: {', '.join(TASKS)}", param=where.split()[-1]
+            f"{where}: unknown task {shown}; known: {', '.join(tasks)}", param=where.split()[-1]
         )
     return given.strip().lower()
 

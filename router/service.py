@@ -13,16 +13,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from policies.decide import Decision, Reason
+from policies.decide import Decision, Reason, Work
+from policies.inflight import part_of
 from policies.resolve import EffectivePolicy
 from replicas.frames import Call, Ending, Frame, ReplicaBusyError, ReplicaError
 from router.deciding import Decider
 from router.details import details, headers, spliced
 from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
+from router.expectations import predicted_decode_s
 from router.learning import Learning
 from router.outcomes import Outcome, OutcomeHook, Result
 from router.policy_source import PolicySource
 from router.pools import Pools
+from router.replaying import Replayer, Transcript
 from router.requests import RoutedRequest
 from router.tasks import TaskClassifier, request_text
 
@@ -51,8 +54,10 @@ class _Dispatch:
     policy: EffectivePolicy
     policy_label: str
     decision: Decision
+    work: Work
     decision_s: float
     started_s: float
+    transcript: Transcript | None = None
     status: int = 0
     ttft_s: float | None = None
     failovers: int = 0
@@ -70,6 +75,7 @@ class RoutingService:
         classifier: TaskClassifier,
         learning: Learning,
         decider: Decider,
+        replayer: Replayer | None = None,
         hooks: Iterable[OutcomeHook] = (),
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
@@ -79,10 +85,16 @@ class RoutingService:
         self._classifier = classifier
         self._learning = learning
         self._decider = decider
+        self._replayer = replayer
         self._hooks = tuple(hooks)
         self._clock = clock
         self._timer = timer
         self._in_flight: dict[str, int] = {}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task a request may name now."""
+        return self._policies.tasks
 
     async def respond(self, request: RoutedRequest) -> Response:
         """Answer a request. Returns when the first part of the answer is there.
@@ -112,7 +124,7 @@ class RoutingService:
             found = self._classifier.classify(request_text(request.fields))
             task, confidence = found.task, found.confidence
         policy = self._policies.resolve(tenant=request.tenant, task=task)
-        decision = self._decider.decide(request, task, policy)
+        decision, work = self._decider.decide(request, task, policy)
         return _Dispatch(
             request=request,
             task=task,
@@ -120,8 +132,10 @@ class RoutingService:
             policy=policy,
             policy_label=self._policies.label,
             decision=decision,
+            work=work,
             decision_s=self._timer() - started,
             started_s=started,
+            transcript=self._replayer.transcript() if self._replayer else None,
         )
 
     def _take_slot(self, dispatch: _Dispatch) -> None:
@@ -183,6 +197,8 @@ class RoutingService:
             dispatch.status = frame.status
             if dispatch.request.stream:  # a whole answer says nothing of its first token
                 dispatch.ttft_s = self._timer() - dispatch.started_s
+        if dispatch.transcript is not None:
+            dispatch.transcript.note(frame)
         if frame.ending is not None:
             dispatch.ending = frame.ending
 
@@ -196,9 +212,11 @@ class RoutingService:
                 body=dispatch.request.body,
                 k=dispatch.decision.k,
                 details=dispatch.request.hints.details,
+                prompt_tokens=dispatch.transcript is not None,
             )
             try:
-                async with aclosing(self._pools.serve(dispatch.decision.profile, call)) as frames:
+                part = part_of(dispatch.decision.score, dispatch.work)
+                async with aclosing(self._pools.serve(dispatch.decision.profile, call, part)) as frames:
                     async for frame in frames:
                         begun, ended = True, frame.ending is not None
                         yield frame
@@ -214,7 +232,7 @@ class RoutingService:
 
     def _elsewhere(self, dispatch: _Dispatch) -> Decision:
         """The failed pool counts as away now, so deciding again leads to another one."""
-        again = self._decider.decide(dispatch.request, dispatch.task, dispatch.policy)
+        again, _ = self._decider.decide(dispatch.request, dispatch.task, dispatch.policy)
         return replace(again, reason=Reason.FAILOVER)
 
     async def _body(
@@ -245,6 +263,9 @@ class RoutingService:
                 tenant=dispatch.request.tenant,
                 policy=dispatch.policy_label,
                 failovers=dispatch.failovers,
+                predicted_s=predicted_decode_s(
+                    dispatch.decision.score, dispatch.work, frame.ending.completion_tokens
+                ),
             ),
         )
 
@@ -261,6 +282,15 @@ class RoutingService:
                 half_life_s=dispatch.policy.acceptance.half_life,
                 now_s=now_s,
             )
+            if self._replayer is not None and dispatch.transcript is not None:
+                self._replayer.submit(
+                    dispatch.transcript,
+                    dispatch.ending,
+                    task=dispatch.task,
+                    temperature=dispatch.request.temperature,
+                    tenant=dispatch.request.tenant,
+                    half_life_s=dispatch.policy.acceptance.half_life,
+                )
         outcome = Outcome(
             request=dispatch.request,
             task=dispatch.task,
@@ -271,6 +301,7 @@ class RoutingService:
             status=status,
             at_s=now_s,
             decision_s=dispatch.decision_s,
+            work=dispatch.work,
             ttft_s=dispatch.ttft_s,
             total_s=self._timer() - dispatch.started_s,
             failovers=dispatch.failovers,

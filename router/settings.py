@@ -76,7 +76,15 @@ class DeploymentSettings(_Settings):
     tenancy: TenancySettings = TenancySettings()
     policy: PolicySettings = PolicySettings()
     http: HttpSettings = HttpSettings()
+    classifier: str | None = Field(
+        None,
+        description="package.module:ClassName of your own task classifier, a router.tasks.TaskClassifier.",
+    )
     routers: int = Field(1, ge=1, description="Replicas of the router itself.")
+    calibration: str | None = Field(
+        None,
+        description="A calibration file: step times to start from, as `GET /admin/v1/cost` prints them.",
+    )
     fake_engines: FakeSettings | None = Field(
         None, description="Serve from seeded stand-ins instead of vLLM; for tests and benches of the router."
     )

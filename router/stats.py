@@ -1,110 +1,34 @@
-"""The statistics a router holds in memory: what the store last said, and what it was not yet told."""
+"""The statistics a router holds in memory: requests add to them, the synchroniser moves them to the store."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import islice
 from uuid import uuid4
 
-from policies.cells import CellDelta, CellKey, CellRecord, decay_factor
-from router.merge import added
+from policies.cells import CellDelta, CellKey, CellRecord
+from policies.drift import forget_factor
+from policies.merge import added
+from router.snapshot import Cut, Flush, Pending, Snapshot
 from router.stats_protocol import FlushId
+
+__all__ = ["DEFAULT_MAX_TENANTS", "Snapshot", "StatsBuffer"]
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_MAX_TENANTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Deltas on their way to the store, counted up to `until_s`. Repeated unchanged until answered."""
-
-    id: FlushId
-    until_s: float
-    deltas: Mapping[CellKey, CellDelta]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """Deltas of one cell merged since its last flush; the half-life of the newest of them."""
-
-    merged: CellRecord
-    half_life_s: float
-
-    def delta_at(self, at_s: float) -> CellDelta:
-        factor = decay_factor(at_s - self.merged.updated_at_s, self.half_life_s)
-        counters = self.merged.counters
-        if factor != 1.0:
-            counters = {name: value * factor for name, value in counters.items()}
-        return CellDelta(self.half_life_s, counters, self.merged.lifetime)
-
-
-class Snapshot(Mapping[CellKey, CellRecord]):
-    """What a request may know: every cell's record, its own router's newest deltas included.
-
-    A live, read-only view for the event loop's thread; no call waits. Records stand at their `updated_at_s`:
-    decay them to the moment of use.
-    """
-
-    def __init__(self) -> None:
-        self._base: dict[CellKey, CellRecord] = {}
-        self._in_flight: Flush | None = None
-        self._pending: dict[CellKey, _Pending] = {}
-        self._generation = 0
-        self._changed: dict[CellKey, int] = {}  # ordered: the newest change last
-        self._store_up = False
-        self._contact_s: float | None = None
-
-    def __getitem__(self, key: CellKey) -> CellRecord:
-        record = self._base.get(key)
-        if self._in_flight is not None and (delta := self._in_flight.deltas.get(key)) is not None:
-            record = added(record, delta, self._in_flight.until_s)
-        if (pending := self._pending.get(key)) is not None:
-            at_s = pending.merged.updated_at_s
-            record = added(record, pending.delta_at(at_s), at_s)
-        if record is None:
-            raise KeyError(key)
-        return record
-
-    def __iter__(self) -> Iterator[CellKey]:
-        in_flight = self._in_flight.deltas if self._in_flight is not None else {}
-        return iter(self._base | dict.fromkeys(in_flight) | dict.fromkeys(self._pending))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @property
-    def generation(self) -> int:
-        """Grows with every change of any cell."""
-        return self._generation
-
-    def changed_since(self, generation: int) -> set[CellKey]:
-        """Cells changed after `generation`, those that disappeared included; work only for what changed."""
-        changed = set()
-        for key in reversed(self._changed):
-            if self._changed[key] <= generation:
-                break
-            changed.add(key)
-        return changed
-
-    @property
-    def store_up(self) -> bool:
-        """Whether the last conversation with the store succeeded."""
-        return self._store_up
-
-    def age_s(self, now_s: float) -> float | None:
-        """Seconds since the store last answered; None when it never did."""
-        return None if self._contact_s is None else max(0.0, now_s - self._contact_s)
-
-
 class StatsBuffer(Snapshot):
     """The snapshot's writing side: requests record deltas, the synchroniser moves them to the store.
 
     Memory is bounded by cells, not by time: deltas of a cell merge, so an outage of any length keeps at most
-    one delta a cell beside the one in flight. Tenants are capped: at most `max_tenants` names recorded here
-    and as many learned from the store. Requests of further tenants still count in their task's total.
+    one delta a cell beside the one in flight. A cut of a cell's evidence is seen here at once and reaches the
+    store between the deltas counted before it and those counted after it.
+
+    Tenants are capped: at most `max_tenants` names recorded here and as many learned from the store. Requests
+    of further tenants still count in their task's total.
     """
 
     def __init__(self, *, max_tenants: int = DEFAULT_MAX_TENANTS, writer: str | None = None) -> None:
@@ -123,8 +47,33 @@ class StatsBuffer(Snapshot):
                 continue
             pending = self._pending.get(key)
             merged = added(pending.merged if pending is not None else None, delta, now_s)
-            self._pending[key] = _Pending(merged, delta.half_life_s)
+            self._pending[key] = Pending(merged, delta.half_life_s)
             self._touch(key)
+
+    def cut(self, key: CellKey, factor: float) -> None:
+        """Make what a cell has counted so far weigh `factor` of what it did; lifetime totals stay.
+
+        Waits for nothing. What the store holds is cut there when it can be reached, unless another router
+        does so first; what it was not yet told is cut here.
+        """
+        if (pending := self._pending.get(key)) is not None:
+            self._pending[key] = pending.scaled(factor)
+        if (base := self._base.get(key)) is not None:
+            earlier = self._cuts.get(key)
+            self._cuts[key] = Cut(base.epoch, factor * (earlier.factor if earlier is not None else 1.0))
+        self._touch(key)
+
+    def cuts_due(self) -> Mapping[CellKey, Cut]:
+        """Cuts the store was not yet asked for, or did not yet answer."""
+        return dict(self._cuts)
+
+    def finish_cut(self, key: CellKey, record: CellRecord | None) -> None:
+        """The store answered a cut: the record as it stands now, None where it has none that can be read."""
+        if record is None:
+            self._cuts.pop(key, None)
+            self._touch(key)
+        else:
+            self.learn({key: record})
 
     @property
     def flush_unanswered(self) -> bool:
@@ -136,8 +85,11 @@ class StatsBuffer(Snapshot):
         return (self._in_flight is not None) + -(-len(self._pending) // batch_cells)
 
     def next_flush(self, batch_cells: int) -> Flush | None:
-        """The unanswered flush, unchanged; or else one made of recorded deltas; None when there are none."""
-        if self._in_flight is None and self._pending:
+        """The unanswered flush, unchanged; or else one made of recorded deltas; None when there are none.
+
+        None also while cuts are due: recorded deltas that overtook a cut would be cut once more.
+        """
+        if self._in_flight is None and self._pending and not self._cuts:
             taken = dict(islice(self._pending.items(), batch_cells))
             until_s = max(pending.merged.updated_at_s for pending in taken.values())
             deltas = {key: pending.delta_at(until_s) for key, pending in taken.items()}
@@ -166,7 +118,8 @@ class StatsBuffer(Snapshot):
     def learn(self, records: Mapping[CellKey, CellRecord]) -> None:
         """Take over records the store told."""
         for key, record in records.items():
-            if self._keeps(key.tenant) and self._base.get(key) != record:
+            if self._keeps(key.tenant) and (known := self._base.get(key)) != record:
+                self._note_epoch(key, known, record)
                 self._base[key] = record
                 self._touch(key)
 
@@ -179,6 +132,7 @@ class StatsBuffer(Snapshot):
         gone = self._base.keys() - records.keys()
         for key in gone:
             del self._base[key]
+            self._cuts.pop(key, None)
             self._touch(key)
         self._store_tenants = {key.tenant for key in self._base if key.tenant is not None} - self._tenants
         self.learn(records)
@@ -191,6 +145,23 @@ class StatsBuffer(Snapshot):
     def note_lost(self) -> None:
         """The store did not answer."""
         self._store_up = False
+
+    def _note_epoch(self, key: CellKey, known: CellRecord | None, record: CellRecord) -> None:
+        cut = self._cuts.get(key)
+        if cut is not None and record.epoch > cut.expected_epoch:
+            del self._cuts[key]  # done, by us or by a router that saw the same
+        elif cut is not None:
+            self._cuts[key] = cut._replace(
+                expected_epoch=record.epoch
+            )  # the store went back to an older state
+        elif (
+            known is not None
+            and record.epoch > known.epoch
+            and (pending := self._pending.get(key)) is not None
+        ):
+            # Somebody else cut: what was counted here before, maybe through a long outage, is as old.
+            factor = forget_factor(pending.merged.counters.get("requests", 0.0))
+            self._pending[key] = pending.scaled(factor)
 
     def _start_flush(self, until_s: float, deltas: Mapping[CellKey, CellDelta]) -> None:
         self._flushes += 1

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from policies.cells import CellKey, CellRecord
+from router.snapshot import Flush
 from router.stats import StatsBuffer
 from router.stats_protocol import Cursor, RecordVersionError, StatsStore, StoreError, StoreUnavailableError
 
@@ -92,34 +93,67 @@ class StatsSync:
     async def flush(self) -> bool:
         """Send everything recorded up to now; False when the store could not be reached."""
         async with self._talking:
+            # After an outage, what others cut meanwhile must be known before what is held here is sent.
+            if self._failures and not (await self._send_unanswered() and await self._refresh()):
+                return False
             return await self._flush()
 
     async def refresh(self) -> bool:
         """Read what changed in the store; False when it could not be reached."""
         async with self._talking:
             # With a flush unanswered, what is read may contain it already.
-            return (not self._buffer.flush_unanswered or await self._flush()) and await self._refresh()
+            return await self._send_unanswered() and await self._refresh()
 
     async def _flush(self) -> bool:
-        batch_cells = self._settings.batch_cells
+        """A flush without an answer, then cuts, then what is new: in the order in which they were made."""
+        if not (await self._send_unanswered() and await self._cut()):
+            return False
         # As many as are due now: under load there is always something new.
-        for _ in range(self._buffer.flushes_due(batch_cells)):
-            flush = self._buffer.next_flush(batch_cells)
+        for _ in range(self._buffer.flushes_due(self._settings.batch_cells)):
+            flush = self._buffer.next_flush(self._settings.batch_cells)
             if flush is None:
                 break
+            if not await self._send(flush):
+                return False
+        return True
+
+    async def _send_unanswered(self) -> bool:
+        while self._buffer.flush_unanswered:  # the rest of a refused flush is another one
+            flush = self._buffer.next_flush(self._settings.batch_cells)
+            if flush is None or not await self._send(flush):
+                return False
+        return True
+
+    async def _send(self, flush: Flush) -> bool:
+        try:
+            records = await self._store.add(flush.id, flush.until_s, flush.deltas)
+        except StoreUnavailableError as error:
+            self._lost(error)
+            return False
+        except RecordVersionError as error:
+            _log.error("statistics of %d cells dropped: %s", len(error.keys), error)
+            self._buffer.refuse_flush(error.keys)
+        except ValueError:
+            _log.exception("statistics of %d cells dropped: they cannot be stored", len(flush.deltas))
+            self._buffer.refuse_flush()
+        else:
+            self._buffer.finish_flush(records)
+            self._reached()
+        return True
+
+    async def _cut(self) -> bool:
+        for key, cut in self._buffer.cuts_due().items():
             try:
-                records = await self._store.add(flush.id, flush.until_s, flush.deltas)
+                answer = await self._store.forget(key, cut.expected_epoch, cut.factor)
             except StoreUnavailableError as error:
                 self._lost(error)
                 return False
             except RecordVersionError as error:
-                _log.error("statistics of %d cells dropped: %s", len(error.keys), error)
-                self._buffer.refuse_flush(error.keys)
-            except ValueError:
-                _log.exception("statistics of %d cells dropped: they cannot be stored", len(flush.deltas))
-                self._buffer.refuse_flush()
+                _log.error("old evidence is not cut: %s", error)
+                self._buffer.finish_cut(key, None)
             else:
-                self._buffer.finish_flush(records)
+                # Not applied because of a higher epoch: another router cut it, or we did and lost the reply.
+                self._buffer.finish_cut(key, answer.record)
                 self._reached()
         return True
 

@@ -1,18 +1,12 @@
-"""Prometheus metrics, as a hook on outcomes and a collector over what the router knows."""
+"""Prometheus metrics, as hooks on what happens; what the router knows is collected in `telemetry_state`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from policies.acceptance import draft_acceptance_rate, measured_length, pooled
+from policies.drift import DriftEvent
 from router.outcomes import Outcome
-from router.policy_source import PolicySource
-from router.requests import ANONYMOUS
-from router.stats import Snapshot
+from router.telemetry_state import StateCollector, StateSources
 
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SMALL_S = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
@@ -21,7 +15,7 @@ _SMALL_S = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
 class Metrics:
     """The metrics of the contract, in a registry of their own."""
 
-    def __init__(self, snapshot: Snapshot, policies: PolicySource, clock: Callable[[], float]) -> None:
+    def __init__(self, state: StateSources) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "specroute_requests",
@@ -64,7 +58,13 @@ class Metrics:
         self._failovers = Counter(
             "specroute_failovers", "Requests moved to another pool.", ("stage",), registry=self.registry
         )
-        self.registry.register(_StateCollector(snapshot, policies, clock))
+        self._drift = Counter(
+            "specroute_drift_events",
+            "Changes of acceptance that were noticed; task is empty where all tasks are meant.",
+            ("profile", "kind", "task"),
+            registry=self.registry,
+        )
+        self.registry.register(StateCollector(state))
 
     def on_outcome(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -84,53 +84,10 @@ class Metrics:
         if ending.decode_s is not None and ending.completion_tokens > 1:
             self._tpot.labels(decision.route).observe(ending.decode_s / (ending.completion_tokens - 1))
 
+    def on_drift(self, event: DriftEvent) -> None:
+        """Count one drift event."""
+        self._drift.labels(event.profile, event.kind, event.task or "").inc()
+
     def exposition(self) -> bytes:
         """The text format of Prometheus."""
         return generate_latest(self.registry)
-
-
-class _StateCollector(Collector):
-    """Gauges read from the router's state when they are scraped."""
-
-    def __init__(self, snapshot: Snapshot, policies: PolicySource, clock: Callable[[], float]) -> None:
-        self._snapshot = snapshot
-        self._policies = policies
-        self._clock = clock
-
-    def collect(self) -> Iterator[Metric]:
-        store = GaugeMetricFamily("specroute_store_up", "1 while the statistics store answers.")
-        store.add_metric([], 1.0 if self._snapshot.store_up else 0.0)
-        yield store
-        policy = GaugeMetricFamily(
-            "specroute_policy_info", "The policy in force.", labels=("name", "revision", "rejected_newer")
-        )
-        state = self._policies.state
-        policy.add_metric([state.name, state.revision, "true" if state.rejected else "false"], 1.0)
-        yield policy
-        rate = GaugeMetricFamily(
-            "specroute_acceptance_rate",
-            "Accepted over proposed draft tokens, recent ones weighing more.",
-            labels=("profile", "task"),
-        )
-        length = GaugeMetricFamily(
-            "specroute_acceptance_length",
-            "Tokens per step of speculative requests.",
-            labels=("profile", "task"),
-        )
-        for (profile, task), counts in self._by_task().items():
-            if (value := draft_acceptance_rate(counts)) is not None:
-                rate.add_metric([profile, task], value)
-            if (tokens := measured_length(counts)) is not None:
-                length.add_metric([profile, task], tokens)
-        yield rate
-        yield length
-
-    def _by_task(self) -> dict[tuple[str, str], dict[str, float]]:
-        """Counters of every task over all temperatures and tenants, decayed to now."""
-        now_s = self._clock()
-        groups: dict[tuple[str, str], list[Mapping[str, float]]] = {}
-        for key, record in self._snapshot.items():
-            if key.tenant is None:
-                half_life_s = self._policies.resolve(tenant=ANONYMOUS, task=key.task).acceptance.half_life
-                groups.setdefault((key.profile, key.task), []).append(record.decayed_to(now_s, half_life_s))
-        return {name: pooled(counts) for name, counts in groups.items()}

@@ -12,9 +12,9 @@ from policies.acceptance.design import NO_DESIGN, PRIOR_CORRELATION, Design, des
 from policies.acceptance.estimates import Estimate, Prior
 from policies.evidence import MAX_POSITIONS, Cluster, Position, sound_parts
 
-COMMON_ERROR: Final = 0.5
+COMMON_ERROR: Final = 0.3
 """How much of the error of given means all positions share, as a part of its variance: who expected too much
-of the first draft token mostly expected too much of the next."""
+of the first draft token is likely to have expected too much of the next."""
 
 
 @dataclass(frozen=True, slots=True)

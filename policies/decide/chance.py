@@ -83,16 +83,15 @@ def _exploration(context: Context, board: Board, decision: Decision) -> tuple[li
 def _alternatives(context: Context, board: Board, decision: Decision) -> list[Score]:
     """Every pool that drafts and has room at the policy's `k.default`, and plain decoding.
 
-    So no choice between routes or pools is a one-way switch. The pool that was decided for is tried at its
-    largest k, because the cap we set ourselves is the only thing that hides a position.
+    So no choice between routes or pools is a one-way switch. The pool that was decided for is tried upward,
+    because the cap we set ourselves is the only thing that hides a position.
     """
-    policy = context.policy
     found: list[Score] = []
     for pool in context.pools:
         if pool.max_k <= 0 or not pool.available or pool.full or pool.profile not in context.estimates:
             continue
-        is_decided = decision.k > 0 and pool.profile == decision.profile
-        k = _upward_k(pool, context) if is_decided else reference_k(pool, policy)
+        is_decided = pool.profile == decision.profile
+        k = _explored_k(pool, context, decision.k if is_decided else 0)
         if not (is_decided and k == decision.k):
             scored = (score for score in board.drafting if (score.profile, score.k) == (pool.profile, k))
             found.append(next(scored, None) or score_arm(context, pool, k))
@@ -101,9 +100,18 @@ def _alternatives(context: Context, board: Board, decision: Decision) -> list[Sc
     return found
 
 
-def _upward_k(pool: Pool, context: Context) -> int:
-    adaptive = context.policy.k.mode == "adaptive"
-    return largest_k(pool, context.policy) if adaptive else reference_k(pool, context.policy)
+def _explored_k(pool: Pool, context: Context, decided_k: int) -> int:
+    """At the largest k a copying drafter shows most, and costs little.
+
+    A model that drafts works for its whole batch at the largest k of any request in it, so there positions
+    are learned one after the other, and where requests share batches not beyond what suits the crowd.
+    """
+    policy = context.policy
+    if decided_k == 0 or policy.k.mode != "adaptive":
+        return max(1, reference_k(pool, policy))
+    if not pool.drafter_is_model:
+        return largest_k(pool, policy)
+    return min(decided_k + 1, largest_k(pool, policy))
 
 
 def _picked(tries: list[_Try], draw: float) -> Score:

@@ -81,6 +81,9 @@ class Pool:
         work: What the passes of all its engines work on together, in expectation; None where only the number
             of requests is known.
         length: Expected tokens per step, summed over the requests in flight.
+        cap: The largest k of any request there, where its crowd is better off with one for all; None leaves
+            it to each request. See `policies.crowds`, for `crowding` too.
+        crowding: How many times a delay of the pool's passes counts.
     """
 
     profile: str
@@ -95,6 +98,8 @@ class Pool:
     residence_s: float | None = None
     work: StepLoad | None = None
     length: float | None = None
+    cap: int | None = None
+    crowding: float = 1.0
 
     @property
     def full(self) -> bool:

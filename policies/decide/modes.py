@@ -70,13 +70,17 @@ def _by_threshold(context: Context, arm: Score) -> Verdict:
 
 
 def _by_gain(context: Context, plain: Score, arm: Score) -> Verdict:
-    """Leave vanilla only for min_speedup with confidence; between that and no gain lies the band."""
+    """Leave vanilla only for min_speedup with confidence; between that and no gain lies the band.
+
+    Inside the band the objectives for ttft and tpot decide, where one route is expected to meet them and the
+    other not. Beyond it they do not: under load that would drive all to the arm that costs them most.
+    """
     objective = context.policy.objective
-    if arm.meets_objective != plain.meets_objective:
-        return Verdict("speculative" if arm.meets_objective else "vanilla", Reason.OBJECTIVE)
     if chance_below(arm, plain.cost_s / objective.min_speedup) >= objective.confidence:
         return Verdict("speculative", Reason.GAIN)
     if arm.cost_s < plain.cost_s:
+        if arm.meets_objective != plain.meets_objective:
+            return Verdict("speculative" if arm.meets_objective else "vanilla", Reason.OBJECTIVE)
         return Verdict(None, Reason.UNCERTAIN)
     full = arm.wait_s > 0 and arm.cost_s - arm.wait_s < plain.cost_s - plain.wait_s
     return Verdict("vanilla", Reason.SATURATED if full else Reason.NO_GAIN)

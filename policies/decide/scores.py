@@ -5,11 +5,13 @@ their passes and T_k with this one on cap k, N the expected tokens, S = (N - 1) 
 pass that reads its prompt:
 
     own time       wait + F + S T_k
-    interactive    own time + b (F - T + S (T_k - T))        what it takes, and what it takes from the others
+    interactive    own time + c b (F - T + S (T_k - T))      what it takes, and what it takes from the others
     batch          wait + F + (N - 1) / ((A + E[L_k]) / T_k - A / T)      by what it adds to tokens per second
 
 The second term of the interactive cost is what makes a large batch unwilling to draft, requests of like k
-seek each other, and one engine not take everything: the largest k of a batch is everybody's drafter cost.
+seek each other, and one engine not take everything: the largest k of a batch is everybody's drafter cost. It
+counts c times, the pool's crowding; and where the pool has one k for all (`policies.crowds`), nobody asks for
+more, and everybody's passes are taken to ask for as much.
 """
 
 from __future__ import annotations
@@ -52,9 +54,9 @@ class Board(NamedTuple):
         return min(self.drafting, key=preference, default=None)
 
 
-def preference(score: Score) -> tuple[bool, float]:
-    """Sorts arms: those that meet the policy's objectives first, then by cost; `min` takes the smaller k."""
-    return not score.meets_objective, score.cost_s
+def preference(score: Score) -> float:
+    """Sorts arms by cost; of equal ones `min` takes the first, which has the smaller k."""
+    return score.cost_s
 
 
 def chance_below(score: Score, bound_s: float) -> float:
@@ -89,13 +91,14 @@ def board(context: Context, *, cached: bool = True) -> Board:
 
 
 def largest_k(pool: Pool, policy: EffectivePolicy) -> int:
-    """The most draft tokens per step that both the pool and the policy allow."""
-    return min(policy.k.max, pool.max_k)
+    """The most draft tokens per step that the pool, its crowd and the policy allow."""
+    most = min(policy.k.max, pool.max_k)
+    return most if pool.cap is None else min(most, pool.cap)
 
 
 def reference_k(pool: Pool, policy: EffectivePolicy) -> int:
-    """The policy's `k.default`, as far as the pool goes."""
-    return min(policy.k.default, pool.max_k)
+    """The policy's `k.default`, as far as the pool and its crowd go."""
+    return min(policy.k.default, largest_k(pool, policy))
 
 
 def score_arm(context: Context, pool: Pool, k: int) -> Score:
@@ -117,6 +120,8 @@ def _answering(context: Context) -> Iterator[Pool]:
 def _drafting(context: Context, pool: Pool, *, cached: bool) -> Iterator[Score]:
     policy = context.policy
     highest = largest_k(pool, policy)
+    if highest == 0:  # the crowd is better off without drafts
+        return iter(())
     match policy.k.mode:
         case "fixed":
             choices = range(reference_k(pool, policy), reference_k(pool, policy) + 1)
@@ -145,7 +150,7 @@ class _Engine:
             requests=load.requests * part,
             verifying=1.0 - (1.0 - load.verifying) ** part,
             drafted=load.drafted * part,
-            asked=self._asked(load.asked if part else 0.0),
+            asked=self._asked((load.asked if part else 0.0) if pool.cap is None else pool.cap),
             context=load.context * part,
         )
         self._lengths = self._others.requests if pool.length is None else pool.length * part
@@ -182,8 +187,9 @@ class _Engine:
         if self._by_rate:
             own_s = self._tokens / max(self._added_rate(pass_s, length), _LEAST_RATE)
         else:
-            fixed_s += others.requests * (self._ttft_s - self._pass_s)
-            own_s = decode_s + self._tokens / length * others.requests * (pass_s - self._pass_s)
+            neighbours = others.requests * self._pool.crowding
+            fixed_s += neighbours * (self._ttft_s - self._pass_s)
+            own_s = decode_s + self._tokens / length * neighbours * (pass_s - self._pass_s)
         cost_s = fixed_s + own_s
         deviation_s = own_s * math.hypot(deviation / length, self._pool.cost_error)
         return Score(

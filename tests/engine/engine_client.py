@@ -14,8 +14,10 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from policies.cost import StepLoad, StepMoments
 from replicas.frames import Call, Ending, Frame
 from replicas.hardware import cpu_environment
 from replicas.profiles import Profile
@@ -74,6 +76,8 @@ class Answer:
         self.content_type = frames[0].content_type
         self.data = b"".join(frame.data for frame in frames)
         self.token_ids = [token for frame in frames for token in frame.token_ids]
+        packed = b"".join(frame.prompt_token_ids for frame in frames)
+        self.prompt_ids: list[int] = np.frombuffer(packed, "<u4").tolist()
         assert frames[-1].ending is not None
         self.ending: Ending = frames[-1].ending
 
@@ -151,7 +155,8 @@ class EngineHost:
         """Start a request; `path` follows from the body when it is left out."""
         if not path:
             path = "/v1/chat/completions" if b"messages" in _encoded(body) else "/v1/completions"
-        return self.send("serve", Call(f"test-{next(self._ids)}", path, _encoded(body), k, details))
+        call = Call(f"test-{next(self._ids)}", path, _encoded(body), k, details, prompt_tokens=True)
+        return self.send("serve", call)
 
     def answer(
         self, body: dict[str, Any] | bytes, *, k: int = 0, path: str = "", details: bool = False
@@ -164,6 +169,12 @@ class EngineHost:
         state: dict[str, Any]
         (state,) = self.send("state")
         return state
+
+    def passes(self) -> tuple[list[tuple[StepLoad, float]], StepMoments]:
+        """The records of target passes since the last call, and the moments of all."""
+        ((records, moments, refused),) = self.send("passes")
+        assert not refused
+        return records, StepMoments.from_list(moments)
 
     def metric(self, name: str) -> float:
         """The sum of one of vLLM's own Prometheus counters."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from policies.cost import StepLoad
 from replicas.engine import VllmEngine
 from replicas.orphans import end_with_parent
 from replicas.profiles import ModelSpec, Profile
@@ -32,6 +33,12 @@ class Host:
         self._engine = engine
         self._connection = connection
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._passes: list[tuple[StepLoad, float]] = []
+        engine._passes._hook = self._note_pass
+
+    def _note_pass(self, load: StepLoad, seconds: float) -> None:
+        self._passes.append((load, seconds))
+        self._engine.steps.record(load, seconds)
 
     async def run(self) -> None:
         """Obey until the connection closes."""
@@ -83,6 +90,11 @@ class Host:
             },
             "tasks": len(asyncio.all_tasks()),
         }
+
+    async def passes(self) -> tuple[list[tuple[StepLoad, float]], list[float], int]:
+        """The records since the last call, and the moments and refusals of all so far."""
+        taken, self._passes = self._passes, []
+        return taken, self._engine.steps.moments.to_list(), self._engine.steps.refused
 
     async def check_health(self) -> None:
         """As Serve does."""

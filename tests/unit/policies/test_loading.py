@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from policies.base import MAX_KEYWORDS
 from policies.loading import parse_policy
 from policies.problems import PolicyError, Problem
 from policies.schema import MAX_SCHEDULES
@@ -151,14 +152,12 @@ def test_settings_that_ask_for_nothing_are_no_error(spec: str) -> None:
 def test_everything_of_the_contract_that_has_no_effect_yet_is_refused() -> None:
     """A setting is never silently ignored: each row of the table is hit by its own line."""
     spec = """\
-  custom_tasks: [{name: poetry}]
   tenants:
     acme: {segment: premium, self_service: {threshold: {max: 0.9}}}
   canary: {policy: next.yaml, share: 0.05}
 """
     problems = problems_of(HEAD + spec)
     assert [problem.split(": ")[1] for problem in problems] == [
-        "spec.custom_tasks",
         "spec.tenants.acme.segment",
         "spec.tenants.acme.self_service",
         "spec.canary",
@@ -180,6 +179,27 @@ def test_the_settings_of_adaptive_mode_are_read_in_every_layer() -> None:
 """
     parsed = parse_policy(HEAD + spec, "p.yaml").spec
     assert (parsed.k.mode, parsed.affinity.conversation, parsed.schedules[0].name) == ("engine", 300, "peak")
+
+
+def test_custom_tasks_have_settings_of_their_own() -> None:
+    """Found by words or only named by a hint; both are tasks like any other."""
+    spec = """\
+  custom_tasks:
+    - {name: poetry, when: {keywords_any: [haiku, free verse]}}
+    - {name: tickets}
+  tasks: {poetry: {prior_alpha: 0.4}, tickets: {k: {max: 2}}}
+"""
+    parsed = parse_policy(HEAD + spec, "p.yaml").spec
+    assert [task.when is None for task in parsed.custom_tasks] == [False, True]
+
+
+def test_there_is_an_end_to_keywords() -> None:
+    """Every request is searched for all of them."""
+    words = ", ".join(f"w{n}" for n in range(MAX_KEYWORDS + 1))
+    spec = f"  custom_tasks: [{{name: poetry, when: {{keywords_any: [{words}]}}}}]\n"
+    assert problems_of(HEAD + spec) == [
+        "p.yaml:5:3: spec.custom_tasks: 257 keywords are too many; at most 256 in all"
+    ]
 
 
 def test_there_is_an_end_to_schedules() -> None:

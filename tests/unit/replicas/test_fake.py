@@ -7,10 +7,13 @@ import json
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.cost import StepLoad, fit
+from policies.replay import Lookup, replay
 from replicas.fake import FakeEngine, FakeSettings
 from replicas.frames import Call, Engine, Frame, Load, ReplicaError
 from replicas.profiles import ModelSpec, Profile, StepCost
@@ -217,3 +220,60 @@ async def test_steps_take_the_time_their_profile_says(monkeypatch: pytest.Monkey
     target = engine(NGRAM.model_copy(update={"step_cost": cost}), settings)
     await frames(call(TEXT | {"max_tokens": 3}, k=2), target)
     assert slept == [0.007, 2.25, 2.25]
+
+
+async def test_passes_are_recorded_as_they_were() -> None:
+    """The recorded steps lead back to the fake's own settings: base, requests, drafts, prompt."""
+    cost = StepCost(verify=0.5, per_token=0.1)
+    settings = FakeSettings(alpha=0.5, coverage=0.5, prefill_ms=40, step_ms=8, per_request_ms=2)
+    target = engine(NGRAM.model_copy(update={"step_cost": cost}), settings)
+    for round_, together in enumerate((1, 1, 1, 2, 4, 6)):
+        bodies = [TEXT | {"max_tokens": 30, "seed": 10 * round_ + number} for number in range(together)]
+        await asyncio.gather(
+            *(frames(call(body, k=(round_ + number) % 5), target) for number, body in enumerate(bodies))
+        )
+    found = fit(target.steps.moments, NGRAM.step_cost.seed()).step_time
+    for requests, drafted in ((1, 0), (1, 4), (4, 0), (4, 3)):
+        truth_ms = 8 * cost.plain_steps(drafted=drafted, asked=0) + 2 * (requests - 1)
+        load = StepLoad(requests, float(drafted > 0), drafted, 0, 30 * requests)
+        assert 1000 * found.seconds(load) == pytest.approx(truth_ms, rel=0.15)
+    assert target.steps.refused == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_prompt_travels_where_it_is_asked_for(stream: bool) -> None:
+    """Packed, on the first frame, an id for every counted token, the same ids for the same words."""
+    body = {"prompt": "one two one", "max_tokens": 3, "stream": stream}
+    asked = await frames(call(body)._replace(prompt_tokens=True))
+    ids = np.frombuffer(asked[0].prompt_token_ids, "<u4").tolist()
+    assert asked[-1].ending is not None
+    assert len(ids) == asked[-1].ending.prompt_tokens == 3
+    assert all(not frame.prompt_token_ids for frame in asked[1:])
+    assert all(not frame.prompt_token_ids for frame in await frames(call(body)))
+    (again,) = await frames(
+        call({**body, "prompt": "two one two", "stream": False})._replace(prompt_tokens=True)
+    )
+    assert np.frombuffer(again.prompt_token_ids, "<u4").tolist()[1] != ids[1]
+
+
+@pytest.mark.parametrize(("share", "longest"), [(0.95, 3.0), (0.0, 1.05)])
+async def test_a_copying_fake_drafts_what_its_words_allow(share: float, longest: float) -> None:
+    """Its steps are the n-gram lookup's on its own tokens; answers that copy little are drafted little."""
+    copying = engine(settings=INSTANT.model_copy(update={"copying": True}))
+    body = TEXT | {"prompt": " ".join(map(str, range(300))), "max_tokens": 300}
+    asked = call(body | {"metadata": {"fake_alpha": share}}, 6)._replace(prompt_tokens=True)
+    (frame,) = await frames(asked, copying)
+    assert frame.ending is not None
+    steps = replay(
+        np.frombuffer(frame.prompt_token_ids, "<u4"),
+        frame.token_ids,
+        Lookup(NGRAM.prompt_lookup.min, NGRAM.prompt_lookup.max),
+        NGRAM.k,
+        max_model_len=ModelSpec().max_model_len,
+    ).requests[5]
+    assert list(frame.ending.per_step_drafted) == list(steps.per_step_drafted)
+    assert list(frame.ending.per_step_accepted) == list(steps.per_step_accepted)
+    assert (steps.decode_tokens / steps.steps > longest) is (share > 0.5)
+    (plain,) = await frames(asked._replace(k=0), copying)
+    assert plain.ending is not None
+    assert (plain.token_ids, plain.ending.per_step_drafted) == (frame.token_ids, (0,) * 299)

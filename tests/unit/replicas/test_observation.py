@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from replicas.frames import packed
 from replicas.observation import Observation
 
 pytestmark = pytest.mark.unit
@@ -144,3 +145,17 @@ def test_times_that_were_not_taken_are_unknown() -> None:
     times = SimpleNamespace(queued_ts=10.0, scheduled_ts=0.0, first_token_ts=0.0, last_token_ts=0.0)
     ending = observed(output(1, finish="length", times=times)).ending()
     assert (ending.queued_s, ending.ttft_s, ending.decode_s) == (None, None, None)
+
+
+def test_the_prompt_is_handed_out_once_where_it_is_wanted() -> None:
+    """As soon as an output says what it is; several texts have no single prompt."""
+    observation = Observation(k=4, speculative=True, prompt_tokens=True)
+    sequence = observation.begin(choices=1)
+    assert observation.take_prompt() == b""
+    observation.observe(sequence, output(7))
+    assert observation.take_prompt() == packed([1, 2, 3]) == b"\1\0\0\0\2\0\0\0\3\0\0\0"
+    assert observation.take_prompt() == b""
+    assert observed(output(7)).take_prompt() == b""
+    several = Observation(k=4, speculative=True, prompt_tokens=True)
+    several.observe(several.begin(choices=2), output(7))
+    assert several.take_prompt() == b""

@@ -324,5 +324,8 @@ def test_our_methods_stand_before_vllms() -> None:
             "update_draft_token_ids",
             "_update_after_schedule",
             "_update_request_with_output",
+            "schedule",
+            "update_from_output",
+            "has_unfinished_requests",
         ):
             assert hasattr(ours.__bases__[-1], name)

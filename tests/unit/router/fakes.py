@@ -7,17 +7,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from policies.learner import Drafter
 from replicas.frames import Call, Ending, Frame, ReplicaError
 from replicas.profiles import Profile
 from router.deciding import Decider
+from router.expectations import Expectations
 from router.learning import Learning
 from router.outcomes import Outcome, OutcomeHook
 from router.policy_source import PolicySource
 from router.pools import Pools
+from router.replaying import ReplayTotals
 from router.requests import RoutedRequest, read_request
 from router.service import RoutingService
 from router.stats import StatsBuffer
 from router.tasks import RuleClassifier
+from router.telemetry_state import StateSources
 
 T0 = 1_700_000_000.0
 CHAT = "/v1/chat/completions"
@@ -150,10 +154,17 @@ class Harness:
         self.clock = Clock()
         self.outcomes: list[Outcome] = []
         self.buffer = StatsBuffer()
-        self.pools = Pools([(VANILLA, self.vanilla), (NGRAM, self.ngram)])
-        self.policies = PolicySource(self.policy_file)
-        self.learning = Learning(self.buffer, {"vanilla": "none", "ngram": "ngram"})
-        self.decider = Decider(pools=self.pools, learning=self.learning, clock=self.clock, rng=Random(1))
+        self.pools = Pools([(VANILLA, self.vanilla), (NGRAM, self.ngram)], clock=self.clock)
+        self.policies = PolicySource(self.policy_file, clock=self.clock)
+        self.learning = Learning(self.buffer, {"vanilla": Drafter("none", 0), "ngram": Drafter("ngram", 8)})
+        self.expectations = Expectations()
+        self.decider = Decider(
+            pools=self.pools,
+            learning=self.learning,
+            expectations=self.expectations,
+            clock=self.clock,
+            rng=Random(1),
+        )
         self.timer = Clock(0.0)
         self.service = RoutingService(
             policies=self.policies,
@@ -161,7 +172,7 @@ class Harness:
             classifier=RuleClassifier(),
             learning=self.learning,
             decider=self.decider,
-            hooks=(*hooks, self.outcomes.append),
+            hooks=(self.expectations.on_outcome, *hooks, self.outcomes.append),
             clock=self.clock,
             timer=self.timer,
         )
@@ -190,6 +201,18 @@ class Harness:
     def learned_requests(self) -> int:
         """Requests that count in the tasks' totals."""
         return sum(record.lifetime["requests"] for key, record in self.buffer.items() if key.tenant is None)
+
+
+def state_of(harness: Harness) -> StateSources:
+    """What the metrics read of a service."""
+    return StateSources(
+        snapshot=harness.buffer,
+        policies=harness.policies,
+        predictions=harness.expectations.predictions,
+        forecaster=harness.decider.forecaster,
+        replays=ReplayTotals(),
+        clock=harness.clock,
+    )
 
 
 def request(headers: Mapping[str, str] | None = None, *, path: str = CHAT, **fields: Any) -> RoutedRequest:

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from fakes import FakePool, Harness, ending, gone, request, whole
 
+from policies.cost import PredictionError
+from policies.drift import DriftEvent, TaskShare
+from policies.forecast import Forecaster
 from router.admin import Admin
 
 pytestmark = pytest.mark.unit
@@ -37,6 +40,9 @@ def admin_of(harness: Harness) -> Admin:
         learning=harness.learning,
         pools=harness.pools,
         policies=harness.policies,
+        predictions=PredictionError(),
+        forecaster=Forecaster(),
+        model="m",
         clock=harness.clock,
     )
 
@@ -173,3 +179,17 @@ def test_the_policy_is_shown_as_written(tmp_path: Path) -> None:
     assert f"{shown['name']}@{shown['revision']}" == harness.policies.label
     assert shown["source"] == str(harness.policy_file)
     assert str(harness.policy_file) in shown["rejected"]
+
+
+async def test_the_last_drift_events_are_listed_newest_first(tmp_path: Path) -> None:
+    """With their figures, as JSON; of very many the last hundred."""
+    _, admin = await served(tmp_path)
+    assert admin.drift() == {"events": []}
+    for number in range(150):
+        admin.on_drift(DriftEvent("task_fell", "ngram", "code", float(number), 0.7, 0.4, 12))
+    shares = (TaskShare("qa", 0.1, 0.6),)
+    admin.on_drift(DriftEvent("traffic_shift", "ngram", None, 150.0, 0.7, 0.5, 75, gained=shares))
+    events = json.loads(json.dumps(admin.drift()))["events"]
+    assert [event["at"] for event in events] == [float(number) for number in range(150, 50, -1)]
+    assert events[0]["gained"] == [{"task": "qa", "before": 0.1, "after": 0.6}]
+    assert (events[1]["kind"], events[1]["before"], events[1]["after"]) == ("task_fell", 0.7, 0.4)

@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, whole
+from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, state_of, whole
 
+from policies.cost import PredictionError
+from policies.forecast import Forecaster
 from router.admin import Admin
 from router.api import Api
 from router.models import ModelList
@@ -28,6 +30,9 @@ def client_of(harness: Harness, *, token: str | None = None, open_admin: bool = 
         learning=harness.learning,
         pools=harness.pools,
         policies=harness.policies,
+        predictions=PredictionError(),
+        forecaster=Forecaster(),
+        model="m",
         clock=harness.clock,
     )
     harness.service._hooks = (*harness.service._hooks, admin.on_outcome)
@@ -40,7 +45,7 @@ def client_of(harness: Harness, *, token: str | None = None, open_admin: bool = 
         pools=harness.pools,
         models=ModelList(harness.pools),
         admin=admin,
-        metrics=Metrics(harness.buffer, harness.policies, harness.clock),
+        metrics=Metrics(state_of(harness)),
         admin_token=token,
     )
     transport = httpx.ASGITransport(app=api.app(), raise_app_exceptions=False)
@@ -215,7 +220,13 @@ async def test_metrics(client: httpx.AsyncClient) -> None:
         assert f"# TYPE {name.removesuffix('_total')}" in response.text.replace("_total", "")
 
 
-ADMIN = ("/admin/v1/alpha", "/admin/v1/decisions", "/admin/v1/replicas", "/admin/v1/policy")
+ADMIN = (
+    "/admin/v1/alpha",
+    "/admin/v1/decisions",
+    "/admin/v1/replicas",
+    "/admin/v1/policy",
+    "/admin/v1/drift",
+)
 
 
 @pytest.mark.parametrize("path", ADMIN)

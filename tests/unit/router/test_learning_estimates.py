@@ -8,6 +8,7 @@ from fakes import T0, ending
 import router.learning
 from policies.acceptance import Estimate
 from policies.cells import CellDelta, CellKey
+from policies.learner import Drafter
 from policies.resolve import EffectivePolicy
 from replicas.frames import Ending
 from router.learning import Learning
@@ -26,7 +27,7 @@ def buffer() -> StatsBuffer:
 
 @pytest.fixture
 def learning(buffer: StatsBuffer) -> Learning:
-    return Learning(buffer, {"ngram": "ngram", "draft": "draft_model"})
+    return Learning(buffer, {"ngram": Drafter("ngram", 8), "draft": Drafter("draft_model", 8)})
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_uncounted_endings_are_no_evidence_and_no_fault(learning: Learning, buff
 
 
 def test_good_drafts_raise_alpha_and_bad_ones_lower_it(learning: Learning, policy: EffectivePolicy) -> None:
-    """The estimate moves with what is seen, at once: no stale copy is served after a change."""
+    """The estimate moves with what is seen, at once: no stale copy is served after a tenant's own change."""
     at_first = believed(learning, policy).alpha
     for _ in range(50):
         record(learning, ending((4,) * 10, (4,) * 10))
@@ -115,17 +116,17 @@ def test_good_drafts_raise_alpha_and_bad_ones_lower_it(learning: Learning, polic
 
 
 def test_nothing_is_computed_twice_while_nothing_changes(learning: Learning, policy: EffectivePolicy) -> None:
-    """The same object is served until a cell changes, the policy does, or some seconds passed."""
+    """The same object is served while its task is fresh, under any policy that says the same of estimates."""
     record(learning)
     first = believed(learning, policy)
-    assert believed(learning, policy, now_s=T0 + 4.9) is first
-    assert believed(learning, policy, now_s=T0 + 5.0) is not first
-    first = believed(learning, policy)
-    assert believed(learning, PolicySource().resolve(tenant="acme", task="code")) is not first
+    assert believed(learning, policy, now_s=T0 + 0.9) is first
+    assert believed(learning, PolicySource().resolve(tenant="acme", task="code")) is first
+    record(learning)
+    assert believed(learning, policy) is not first
 
 
 def test_a_change_concerns_its_task_only(learning: Learning, policy: EffectivePolicy) -> None:
-    """All tenants and temperatures of the changed task are estimated anew, other tasks are not."""
+    """A task that little is known of is estimated anew for all tenants and temperatures, others are not."""
     other = believed(learning, policy, task="qa")
     tenant = believed(learning, policy, tenant="else")
     warm = believed(learning, policy, temperature="high")
@@ -146,11 +147,11 @@ def test_a_record_the_store_forgot_is_forgotten(
     told = dict(buffer)
     fresh = StatsBuffer()
     fresh.learn(told)
-    reader = Learning(fresh, {"draft": "draft_model"})
+    reader = Learning(fresh, {"draft": Drafter("draft_model", 8)})
     assert believed(reader, policy).alpha > at_first
     fresh.relearn({})
     assert key not in fresh
-    assert believed(reader, policy).alpha == pytest.approx(at_first)
+    assert believed(reader, policy, now_s=T0 + 1).alpha == pytest.approx(at_first)
 
 
 def test_evidence_fades(learning: Learning, policy: EffectivePolicy) -> None:
@@ -179,14 +180,32 @@ def test_a_quiet_tenant_borrows_from_its_task(learning: Learning, policy: Effect
     assert believed(learning, policy, tenant="new").own_steps == 0
 
 
-def test_the_cache_is_bounded(
-    learning: Learning, policy: EffectivePolicy, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_that_lies_is_named_once(learning: Learning, caplog: pytest.LogCaptureFixture) -> None:
+    """A line in the log for each kind of problem and profile, a count for each request."""
+    for accepted in range(5, 25):
+        record(learning, ending((4,), (accepted,)))
+    record(learning, ending((4, 4), (1,)))
+    record(learning, ending((float("nan"),), (1,)))  # type: ignore[arg-type]
+    assert learning.rejected == 22
+    assert [line.levelname for line in caplog.records] == ["WARNING"] * 3
+    assert "5 accepted" in caplog.text
+
+
+def test_replays_that_cannot_be_true_are_named_once(
+    learning: Learning, buffer: StatsBuffer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many tenants ask, a task's part of the cache stays small."""
-    monkeypatch.setattr(router.learning, "_MAX_CACHED", 10)
-    for number in range(35):
-        believed(learning, policy, tenant=f"tenant{number}")
-    assert sum(len(part) for part in learning._cache.values()) <= 10
+    """And reach no cell."""
+    for _ in range(3):
+        learning.record_replay(
+            profile="ngram",
+            task="code",
+            temperature="low",
+            tenant="acme",
+            counters={"steps:1": float("nan")},
+            half_life_s=HALF_LIFE_S,
+            now_s=T0,
+        )
+    assert (len(buffer), learning.rejected, len(caplog.records)) == (0, 3, 1)
 
 
 def test_cells_of_profiles_no_longer_served_are_still_read(

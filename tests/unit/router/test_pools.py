@@ -146,9 +146,9 @@ async def test_a_call_that_failed_takes_the_pool_away_until_a_poll() -> None:
 
 
 async def test_what_a_decision_sees_of_a_pool() -> None:
-    """Capacity is that of all replicas; k and step cost are the profile's."""
+    """Capacity is that of all replicas; k and, before any is measured, the step time are the profile's."""
     profile = NGRAM.model_copy(update={"replicas": 3, "max_num_seqs": 8})
     pools = Pools([(profile, FakePool())])
     (pool,) = pools.snapshot()
     assert (pool.profile, pool.max_k, pool.capacity, pool.in_flight) == ("ngram", 8, 24, 0)
-    assert pool.step_cost.verify == profile.step_cost.verify
+    assert pool.step_time == profile.step_cost.seed()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.cells import CellDelta, CellKey, CellRecord
-from router.merge import added
+from policies.merge import added
 from router.stats import StatsBuffer
 
 pytestmark = pytest.mark.unit
@@ -177,3 +177,109 @@ def test_age_is_unknown_before_the_first_contact() -> None:
     buffer.note_contact(T0)
     buffer.note_lost()
     assert (buffer.store_up, buffer.age_s(T0 + 7)) == (False, 7.0)
+
+
+def counted(buffer: StatsBuffer) -> tuple[float, int, int]:
+    """Steps, lifetime requests and epoch of the cell."""
+    record = buffer[CODE]
+    return record.counters["steps:4"], record.lifetime["requests"], record.epoch
+
+
+def test_a_cut_is_seen_at_once_wherever_the_evidence_is() -> None:
+    """Store, flight and pending alike; what is counted afterwards is whole, and lifetime totals stay."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0, epoch=3)})
+    buffer.record({CODE: delta(40.0)}, T0)
+    flush = buffer.next_flush(10)
+    buffer.record({CODE: delta(20.0)}, T0)
+    before = buffer.generation
+    buffer.cut(CODE, 0.1)
+    assert counted(buffer) == (pytest.approx(14.0), 12, 4)
+    assert buffer.changed_since(before) == {CODE}
+    buffer.record({CODE: delta(5.0)}, T0)
+    assert counted(buffer) == (pytest.approx(19.0), 13, 4)
+    assert flush is not None
+    assert flush.deltas[CODE].counters == {"steps:4": 40.0}
+
+
+def test_nothing_new_overtakes_a_cut() -> None:
+    """What was in flight goes first, unchanged; what is pending waits until the store has cut."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0)})
+    buffer.record({CODE: delta(40.0)}, T0)
+    first = buffer.next_flush(10)
+    buffer.cut(CODE, 0.5)
+    buffer.record({CODE: delta(5.0), QA: delta()}, T0)
+    assert buffer.next_flush(10) is first
+    buffer.finish_flush({CODE: CellRecord({"steps:4": 120.0}, {"requests": 11}, T0)})
+    assert counted(buffer) == (pytest.approx(65.0), 12, 1)
+    assert buffer.next_flush(10) is None
+    assert dict(buffer.cuts_due()) == {CODE: (0, 0.5)}
+    buffer.finish_cut(CODE, CellRecord({"steps:4": 60.0}, {"requests": 11}, T0, epoch=1))
+    assert counted(buffer) == (pytest.approx(65.0), 12, 1)
+    second = buffer.next_flush(10)
+    assert second is not None
+    assert set(second.deltas) == {CODE, QA}
+
+
+def test_a_cut_that_another_router_made_is_not_made_again() -> None:
+    """A refresh with a higher epoch settles it."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0, epoch=1)})
+    buffer.cut(CODE, 0.1)
+    buffer.learn({CODE: CellRecord({"steps:4": 20.0}, {"requests": 12}, T0, epoch=2)})
+    assert not buffer.cuts_due()
+    assert counted(buffer) == (20.0, 12, 2)
+
+
+def test_what_others_added_before_a_cut_is_cut_with_it() -> None:
+    """The same epoch means that the store still has to cut."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0, epoch=1)})
+    buffer.cut(CODE, 0.1)
+    buffer.learn({CODE: CellRecord({"steps:4": 100.0}, {"requests": 14}, T0, epoch=1)})
+    assert counted(buffer) == (pytest.approx(10.0), 14, 2)
+    assert dict(buffer.cuts_due()) == {CODE: (1, 0.1)}
+
+
+def test_a_store_that_went_back_to_an_older_state_is_still_cut() -> None:
+    """Its epoch is lower than the expected one; the cut then expects that one."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0, epoch=5)})
+    buffer.cut(CODE, 0.1)
+    buffer.learn({CODE: CellRecord({"steps:4": 50.0}, {"requests": 7}, T0, epoch=2)})
+    assert dict(buffer.cuts_due()) == {CODE: (2, 0.1)}
+    buffer.finish_cut(CODE, None)
+    assert not buffer.cuts_due()
+
+
+def test_old_evidence_that_was_never_told_is_cut_when_another_router_cuts() -> None:
+    """A long outage may have left more of it here than the store had."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0)})
+    buffer.record({CODE: CellDelta(HALF_LIFE_S, {"steps:4": 400.0, "requests": 40.0}, {"requests": 40})}, T0)
+    buffer.learn({CODE: CellRecord({"steps:4": 8.0}, {"requests": 10}, T0, epoch=1)})
+    assert counted(buffer) == (pytest.approx(28.0), 50, 1)
+
+
+def test_a_cell_the_store_does_not_know_is_cut_here_only() -> None:
+    """There is no epoch to compare with, and nothing to cut there."""
+    buffer = StatsBuffer()
+    buffer.record({CODE: delta(10.0)}, T0)
+    buffer.cut(CODE, 0.1)
+    assert counted(buffer) == (1.0, 1, 0)
+    assert not buffer.cuts_due()
+    assert buffer.epoch(CODE) is None
+
+
+def test_two_cuts_before_the_store_heard_of_one_are_one_of_both_factors() -> None:
+    """In a long outage a task may fall and rise again."""
+    buffer = StatsBuffer()
+    buffer.learn({CODE: CellRecord({"steps:4": 80.0}, {"requests": 10}, T0)})
+    buffer.cut(CODE, 0.1)
+    buffer.record({CODE: delta(10.0)}, T0)
+    buffer.cut(CODE, 0.5)
+    assert counted(buffer) == (pytest.approx(9.0), 11, 1)
+    buffer.relearn({})
+    assert counted(buffer) == (pytest.approx(5.0), 1, 0)
+    assert not buffer.cuts_due()

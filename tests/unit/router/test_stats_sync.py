@@ -2,11 +2,13 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.cells import CellDelta, CellKey, CellRecord
 from router.fake_store import FakeStore
 from router.stats import StatsBuffer
-from router.stats_protocol import FlushId
+from router.stats_protocol import FlushId, Forgotten, StoreUnavailableError
 from router.stats_sync import StatsSync, SyncSettings
 
 pytestmark = pytest.mark.unit
@@ -183,3 +185,149 @@ async def test_the_loops_flush_and_refresh_and_closing_flushes_the_rest() -> Non
     buffer.record({CODE: delta()}, T0)
     await sync.close()
     assert (await store.changed_since(None)).records[CODE].lifetime["requests"] == 2
+
+
+def state(record: CellRecord) -> tuple[float, int, int]:
+    return record.counters["steps:4"], record.lifetime["requests"], record.epoch
+
+
+async def stored(store: FakeStore) -> tuple[float, int, int]:
+    return state((await store.changed_since(None)).records[CODE])
+
+
+async def test_a_cut_reaches_the_store_between_what_was_counted_before_and_after() -> None:
+    """Old evidence is cut, new evidence is whole, here and there."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    buffer.record({CODE: delta(100)}, T0)
+    assert await sync.flush()
+    buffer.cut(CODE, 0.1)
+    buffer.record({CODE: delta(3)}, T0)
+    assert state(buffer[CODE]) == (pytest.approx(13.0), 103, 1)
+    assert await sync.flush()
+    assert state(buffer[CODE]) == (pytest.approx(13.0), 103, 1)
+    assert await stored(store) == (pytest.approx(13.0), 103, 1)
+
+
+async def test_two_routers_that_saw_the_same_cut_once() -> None:
+    """The second finds the epoch raised, and takes over the record."""
+    store = FakeStore()
+    (a, sync_a), (b, sync_b) = router(store), router(store)
+    a.record({CODE: delta(100)}, T0)
+    assert await sync_a.flush()
+    assert await sync_b.refresh()
+    for buffer in (a, b):
+        buffer.cut(CODE, 0.1)
+    assert await sync_a.flush()
+    assert await sync_b.flush()
+    assert not b.cuts_due()
+    assert dict(a) == dict(b)
+    assert await stored(store) == (pytest.approx(10.0), 100, 1)
+
+
+async def test_a_cut_waits_for_the_store_and_is_made_once() -> None:
+    """With the store away it holds here; when it is back, exactly once, though a reply was lost."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    buffer.record({CODE: delta(100)}, T0)
+    assert await sync.flush()
+    buffer.record({CODE: delta(20)}, T0)
+    store.lose_replies = 1
+    assert not await sync.flush()
+    store.down = True
+    buffer.cut(CODE, 0.1)
+    buffer.record({CODE: delta(5)}, T0)
+    for _ in range(5):
+        assert not await sync.flush()
+        assert not await sync.refresh()
+    assert state(buffer[CODE]) == (pytest.approx(17.0), 125, 1)
+    store.down = False
+    forget, lost = store.forget, []
+
+    async def lossy(key: CellKey, expected_epoch: int, factor: float) -> Forgotten:
+        answer = await forget(key, expected_epoch, factor)
+        lost.append(answer.applied)
+        if len(lost) == 1:
+            raise StoreUnavailableError("the reply is lost")
+        return answer
+
+    store.forget = lossy  # type: ignore[method-assign]
+    assert not await sync.flush()
+    assert state(buffer[CODE]) == (pytest.approx(17.0), 125, 1)
+    assert await sync.flush()
+    assert lost[0] is True
+    assert not any(lost[1:])
+    assert state(buffer[CODE]) == (pytest.approx(17.0), 125, 1)
+    assert await stored(store) == (pytest.approx(17.0), 125, 1)
+
+
+async def test_old_evidence_held_through_an_outage_does_not_undo_a_cut() -> None:
+    """A router that was cut off first reads that another one cut, then sends what it held."""
+    store = FakeStore()
+    (a, sync_a), (b, sync_b) = router(store), router(store)
+    a.record({CODE: delta(100)}, T0)
+    assert await sync_a.flush()
+    assert await sync_b.refresh()
+    store.down = True
+    assert not await sync_b.refresh()
+    b.record({CODE: CellDelta(600.0, {"steps:4": 500.0, "requests": 500.0}, {"requests": 500})}, T0)
+    assert not await sync_b.flush()
+    store.down = False
+    a.cut(CODE, 0.1)
+    assert await sync_a.flush()
+    assert await sync_b.flush()
+    assert await stored(store) == (pytest.approx(12.0), 600, 1)
+
+
+async def test_a_cut_of_an_unreadable_record_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    """It holds up nothing else."""
+    store = FakeStore()
+    buffer, sync = router(store)
+    buffer.record({CODE: delta(), QA: delta()}, T0)
+    assert await sync.flush()
+    buffer.cut(CODE, 0.1)
+    buffer.record({QA: delta()}, T0)
+    store.unreadable = {CODE}
+    assert await sync.flush()
+    assert "not cut" in caplog.text
+    assert not buffer.cuts_due()
+    assert buffer[QA].lifetime["requests"] == 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from(["record", "cut", "flush", "refresh", "down", "lose"])),
+        max_size=60,
+    )
+)
+async def test_lifetime_totals_are_exact_whatever_is_cut(steps: list[tuple[int, str]]) -> None:
+    """In any order of requests, cuts and faults every request counts once, and all agree in the end."""
+    store = FakeStore()
+    routers = [router(store), router(store)]
+    recorded = 0
+    for number, action in steps:
+        buffer, sync = routers[number]
+        if action == "record":
+            buffer.record({CODE: delta()}, T0)
+            recorded += 1
+        elif action == "cut":
+            buffer.cut(CODE, 0.1)
+        elif action == "flush":
+            await sync.flush()
+        elif action == "refresh":
+            await sync.refresh()
+        elif action == "down":
+            store.down = not store.down
+        else:
+            store.lose_replies = 1
+    store.down, store.lose_replies = False, 0
+    for _ in range(3):
+        for _, sync in routers:
+            await sync.flush()
+            await sync.refresh()
+    for buffer, _ in routers:
+        record = buffer.get(CODE)
+        assert (0 if record is None else record.lifetime["requests"]) == recorded
+        assert not buffer.cuts_due()
+        assert record is None or 0.0 <= record.counters["steps:4"] <= recorded
+    assert dict(routers[0][0]) == dict(routers[1][0])

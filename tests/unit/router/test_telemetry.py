@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import pytest
-from fakes import FakePool, Harness, ending, gone, last, more, opening, request, whole
+from fakes import T0, FakePool, Harness, ending, gone, last, more, opening, request, state_of, whole
 from prometheus_client.parser import text_string_to_metric_families
 
+from policies.drift import DriftEvent
 from router.telemetry import Metrics
 
 pytestmark = pytest.mark.unit
 
 
 def metrics_of(harness: Harness) -> Metrics:
-    metrics = Metrics(harness.buffer, harness.policies, harness.clock)
+    metrics = Metrics(state_of(harness))
     for outcome in harness.outcomes:
         metrics.on_outcome(outcome)
     return metrics
@@ -106,3 +107,13 @@ def test_two_routers_in_one_process(tmp_path: Path) -> None:
     harness.policy_file.write_text("broken")
     harness.policies.reload()
     assert b'rejected_newer="true"' in first.exposition()
+
+
+async def test_drift_events_are_counted(tmp_path: Path) -> None:
+    """By profile, kind and task; the task is empty where all tasks are meant."""
+    metrics = metrics_of(await Harness(tmp_path).ready())
+    for kind, task in (("task_fell", "code"), ("task_fell", "code"), ("drafter_rot", None)):
+        metrics.on_drift(DriftEvent(kind, "ngram", task, T0, 0.7, 0.4, 12))  # type: ignore[arg-type]
+    counted = {"profile": "ngram", "kind": "task_fell", "task": "code"}
+    assert value(metrics, "specroute_drift_events_total", **counted) == 2
+    assert value(metrics, "specroute_drift_events_total", profile="ngram", kind="drafter_rot", task="") == 1

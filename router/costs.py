@@ -1,0 +1,147 @@
+"""The step time of a pool, from what its replicas report."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from policies.cost import (
+    SEED_ERROR,
+    Accuracy,
+    Calibrated,
+    CalibrationError,
+    Fit,
+    StepMoments,
+    StepTime,
+    calibrated_profile,
+    fit,
+    parse_calibration,
+)
+from replicas.profiles import Profile
+
+_log = logging.getLogger(__name__)
+
+Source = Literal["seed", "calibration", "measured"]
+
+_SILENT_S: Final = 60.0
+"""A replica that was not heard of for so long is gone."""
+_ENOUGH_STEPS: Final = 200.0
+"""Steps of replicas that are there, before those of one that is gone are let go."""
+_MAX_REPLICAS: Final = 1024
+
+_SHAPE_ERROR: Final = 0.15
+"""What a shape that was measured elsewhere is off by here."""
+_LEAST_ERROR: Final = 0.02
+"""What a mean over any number of steps is off by tomorrow."""
+_SHAPE_STEPS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    moments: StepMoments
+    refused: int
+    at_s: float
+
+
+class PoolCost:
+    """One pool's step time: the seed, or the calibration, until its replicas have steps of their own.
+
+    Every replica reports the moments of all its steps, so the newest report of each is all there is to know,
+    however many routers ask and how often.
+    """
+
+    def __init__(self, profile: Profile, calibrated: Calibrated | None = None) -> None:
+        self._profile = profile.name
+        self._seed = calibrated.step_time if calibrated else profile.step_cost.seed()
+        self._seed_error = calibrated.relative_error if calibrated else SEED_ERROR
+        self._start: Source = "calibration" if calibrated else "seed"
+        self._reports: dict[str, _Report] = {}
+        self._fit = Fit(self._seed, self._seed_error, 0.0)
+        self._nonsense = 0
+
+    @property
+    def step_time(self) -> StepTime:
+        """How long a pass takes, in seconds."""
+        return self._fit.step_time
+
+    @property
+    def error(self) -> float:
+        """The relative error of single passes: see `policies.cost.Fit`."""
+        return self._fit.relative_error
+
+    @property
+    def mean_error(self) -> float:
+        """The relative error of what many passes take together: it falls as steps are measured."""
+        shape = self.error if self._start == "calibration" else _SHAPE_ERROR
+        return math.hypot(_LEAST_ERROR, shape / math.sqrt(1.0 + self.steps / _SHAPE_STEPS))
+
+    @property
+    def steps(self) -> float:
+        """Steps behind it."""
+        return self._fit.steps
+
+    @property
+    def source(self) -> Source:
+        """Where the step time comes from."""
+        return "measured" if self._fit.steps else self._start
+
+    @property
+    def refused(self) -> int:
+        """Records that could not be true: passes at the replicas, and whole reports here."""
+        return self._nonsense + sum(report.refused for report in self._reports.values())
+
+    def report(self, status: Mapping[str, Any], now_s: float) -> None:
+        """Take in a replica's status. What cannot be moments of steps is logged once, counted and ignored."""
+        if "step_moments" not in status:
+            return
+        try:
+            moments = StepMoments.from_list(status["step_moments"])
+        except (TypeError, ValueError) as error:
+            if not self._nonsense:
+                _log.warning("pool %s: ignored what a replica says of its steps: %s", self._profile, error)
+            self._nonsense += 1
+            return
+        given = status.get("refused_steps", 0)
+        refused = given if isinstance(given, int) and given > 0 else 0
+        if refused and not self.refused:
+            _log.warning("pool %s: an engine recorded passes that cannot be true; ignored", self._profile)
+        self._reports[str(status.get("replica"))] = _Report(moments, refused, now_s)
+        self._forget_the_gone(now_s)
+        total = StepMoments.empty()
+        for report in self._reports.values():
+            total = total.merged(report.moments)
+        self._fit = fit(total, self._seed, seed_error=self._seed_error)
+
+    def _forget_the_gone(self, now_s: float) -> None:
+        """A replica that is gone speaks for the pool until those that are there have something to say."""
+        here = {name for name, report in self._reports.items() if now_s - report.at_s <= _SILENT_S}
+        known = sum(self._reports[name].moments.steps for name in here)
+        if known >= _ENOUGH_STEPS or len(self._reports) > _MAX_REPLICAS:
+            self._reports = {name: self._reports[name] for name in here}
+
+    def entry(self, accuracy: Accuracy | None) -> dict[str, Any]:
+        """This pool in `GET /admin/v1/cost`, in the form of a calibration file."""
+        return {
+            **calibrated_profile(self.step_time, self.error, self.steps),
+            "source": self.source,
+            "refused_records": self.refused,
+            "predicted_over_measured": round(accuracy.ratio, 4) if accuracy else None,
+            "prediction_spread": round(accuracy.spread, 4) if accuracy else None,
+        }
+
+
+def read_calibration(path: Path) -> Mapping[str, Calibrated]:
+    """The calibration file at `path`.
+
+    Raises:
+        CalibrationError: It cannot be read or used; one line.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise CalibrationError(f"calibration: cannot read {path}: {error.strerror}") from None
+    return parse_calibration(text, str(path))

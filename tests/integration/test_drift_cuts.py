@@ -1,0 +1,131 @@
+"""Drift on a real store: two routers cut once, and nothing that was counted is lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from policies.cells import CellDelta, CellKey, CellRecord
+from router.stats import StatsBuffer
+from router.stats_sync import StatsSync, SyncSettings
+from router.store import RedisStore, StoreSettings
+from router.store_records import KeyNames
+from router.valkey import EmbeddedValkey
+
+pytestmark = pytest.mark.integration
+
+CODE = CellKey("ngram", "code", "low")
+CELLS = (CODE, CODE._replace(tenant="acme"), CODE._replace(temperature="high"), CODE.of_replays())
+HALF_LIFE_S = 1e9
+"""So long that nothing decays during a test."""
+
+
+def delta(requests: int = 1) -> CellDelta:
+    return CellDelta(
+        HALF_LIFE_S, {"requests": float(requests), "reached:1": 30.0 * requests}, {"requests": requests}
+    )
+
+
+def state(record: CellRecord) -> tuple[float, int, int]:
+    """Decaying requests, requests ever, epoch."""
+    return round(record.counters["requests"], 3), record.lifetime["requests"], record.epoch
+
+
+@asynccontextmanager
+async def router(
+    server: EmbeddedValkey, model: str, settings: StoreSettings, interval_s: float = 0.02
+) -> AsyncIterator[tuple[StatsBuffer, StatsSync]]:
+    buffer = StatsBuffer()
+    intervals = SyncSettings(flush_interval_s=interval_s, refresh_interval_s=interval_s)
+    sync = StatsSync(buffer, RedisStore(server.url, model, settings=settings), settings=intervals)
+    try:
+        yield buffer, sync
+    finally:
+        await sync.close()
+
+
+async def reached(sync: StatsSync) -> None:
+    deadline_s = time.monotonic() + 30
+    while not await sync.flush():
+        assert time.monotonic() < deadline_s, "never reached"
+        await asyncio.sleep(0.05)
+
+
+async def test_two_routers_that_see_the_same_drift_cut_once(
+    valkey: EmbeddedValkey, patient: StoreSettings
+) -> None:
+    """At the same moment, while both go on counting: one cut per cell, new evidence whole, totals exact."""
+    model = uuid4().hex
+    async with router(valkey, model, patient) as (a, sync_a), router(valkey, model, patient) as (b, sync_b):
+        a.record(dict.fromkeys(CELLS, delta(1000)), time.time())
+        assert await sync_a.flush()
+        assert await sync_b.refresh()
+        for buffer in (a, b):
+            for key in CELLS:
+                buffer.cut(key, 0.01)
+                assert state(buffer[key]) == (10.0, 1000, 1)
+            buffer.record(dict.fromkeys(CELLS, delta(3)), time.time())
+        assert all(await asyncio.gather(sync_a.flush(), sync_b.flush()))
+        for sync in (sync_a, sync_b):
+            assert await sync.refresh()
+        for key in CELLS:
+            assert state(a[key]) == state(b[key]) == (16.0, 1006, 1)
+            name = KeyNames(model).cell(key)
+            stored = Redis.from_url(valkey.url, decode_responses=True).hgetall(name)
+            assert (stored["e"], stored["l:requests"]) == ("1", "1006")  # type: ignore[index]
+
+
+async def test_cuts_amid_traffic_lose_no_request(valkey: EmbeddedValkey, patient: StoreSettings) -> None:
+    """With both loops of two routers running, requests and cuts in any order: every request counts once."""
+    model = uuid4().hex
+    async with router(valkey, model, patient) as (a, sync_a), router(valkey, model, patient) as (b, sync_b):
+        sync_a.start()
+        sync_b.start()
+        for number in range(300):
+            for buffer in (a, b):
+                buffer.record({CODE: delta()}, time.time())
+            if number % 50 == 25:
+                (a, b)[number // 50 % 2].cut(CODE, 0.1)
+            await asyncio.sleep(0.002)
+        deadline_s = time.monotonic() + 30
+        while not all(
+            buffer[CODE].lifetime["requests"] == 600 and not buffer.flushes_due(1) and not buffer.cuts_due()
+            for buffer in (a, b)
+        ):
+            assert time.monotonic() < deadline_s, "never settled"
+            await asyncio.sleep(0.01)
+        assert a[CODE] == b[CODE]
+        # A cut made before the store knew of the cell is made here alone.
+        assert 5 <= a[CODE].epoch <= 6
+        # 48 requests came after the last cut, about 110 were left before it; the slower router's newest may be cut.
+        assert 30 <= a[CODE].counters["requests"] < 75
+
+
+async def test_a_cut_made_while_the_store_is_away_is_made_when_it_is_back(
+    own_valkey: EmbeddedValkey, patient: StoreSettings
+) -> None:
+    """Here at once, there once, and what was counted meanwhile weighs in full."""
+    quick = StoreSettings(timeout_s=0.2, call_timeout_s=0.4)
+    raw = Redis.from_url(own_valkey.url)
+    async with router(own_valkey, "m", quick) as (buffer, sync):
+        buffer.record({CODE: delta(1000)}, time.time())
+        await reached(sync)
+        raw.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+        buffer.record({CODE: delta(10)}, time.time())
+        assert not await sync.flush()
+        buffer.cut(CODE, 0.01)
+        buffer.record({CODE: delta(5)}, time.time())
+        assert state(buffer[CODE]) == (15.1, 1015, 1)
+        deadline_s = time.monotonic() + 30
+        while buffer.cuts_due() or buffer.flushes_due(1):
+            assert time.monotonic() < deadline_s, "never back"
+            await sync.flush()
+            await asyncio.sleep(0.1)
+        assert state(buffer[CODE]) == (15.1, 1015, 1)
+    async with router(own_valkey, "m", patient) as (other, sync):
+        assert await sync.refresh()
+        assert state(other[CODE]) == (15.1, 1015, 1)
