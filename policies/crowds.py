@@ -7,12 +7,14 @@ to a pass which takes t0 by itself, and F seconds of prompt, by Little's law
     u = lambda (S d + F)        the share of the time that goes into the requests' own work
     T = t0 / (1 - u)            the mean pass
     B = lambda S T              the mean batch
-    S T = S t0 / (1 - u)        the mean decode time of a request
 
-So the delay a request causes counts T / t0 times (`crowding`). Where the drafter is a model, the largest k of
-a batch is everybody's cost: requests that choose for themselves keep each other's k up, and mixed batches are
-worse than any uniform one. There the pool has one k for all, the `cap` that minimises the mean decode time of
-the recent mix of requests, which changes only where that gains something.
+So the delay a request causes counts T / t0 times: `crowding`.
+
+Where the drafter is a model, the largest k of a batch is everybody's cost: requests that choose for
+themselves keep each other's k up, and mixed batches are worse than any uniform one. There the pool has one k
+for all, the `cap`, and requests vote on it: each for the time per token T_k / E[L_k] that the batch it meets
+would have on every k, for the recent mix of requests. Since requests vote, busy times outweigh calm ones;
+since the last few hundred vote, the cap does not follow every burst.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ from policies.decide.context import Pool, Score, Work
 
 HALF_LIFE_S: Final = 30.0
 _FRESH_S: Final = 1.0
-_SWITCH_GAIN: Final = 1.05
-"""A cap gives way to one that makes the mean decode time so many times shorter."""
-_ALONE: Final = 1.5
-"""Where the mean batch is smaller, requests rarely meet: each has the k that suits it."""
 _FULL: Final = 0.95
-"""More work than that does not fit: there the least work is best."""
+"""More work than that hardly fits."""
 _MOST_CROWDING: Final = 5.0
+
+_VOTERS: Final = 300.0
+"""A vote that is so many votes old counts for 1 / e."""
+_SWITCH_GAIN: Final = 1.02
+"""A cap gives way to one that makes so many times as many tokens in the same time."""
+_ALONE: Final = 1.5
+"""Where voters meet fewer on average, themselves included, each has the k that suits it."""
 
 
 class Crowd(NamedTuple):
@@ -63,6 +68,9 @@ class _Mix:
     """For every k: steps per token, draft tokens per step, share of steps with any."""
     crowd: Crowd = NOT_CROWDED
     read_s: float = -math.inf
+    voters: float = 0.0
+    batches: float = 0.0
+    votes: list[float] = field(default_factory=list)
 
     def age(self, now_s: float) -> None:
         factor = decay_factor(now_s - self.at_s, HALF_LIFE_S)
@@ -113,86 +121,64 @@ class Crowds:
             sums[1] += drafted
             sums[2] += proposing
 
-    def of(self, pool: Pool, now_s: float) -> Crowd:
-        """The pool's crowd, at most a second old."""
+    def met(self, pool: Pool, now_s: float) -> Crowd:
+        """The crowd a request meets in the pool, on whose cap it votes: ask once for every request."""
         mix = self._mixes.get(pool.profile)
         if mix is None or mix.requests <= 0.0:
             return NOT_CROWDED
-        if abs(now_s - mix.read_s) >= _FRESH_S:
-            mix.age(now_s)
-            mix.crowd = _capped(pool, mix) if pool.drafter_is_model else Crowd(None, _crowding(pool, mix))
+        mix.age(now_s)
+        if pool.drafter_is_model:
+            mix.crowd = _voted(pool, mix)
+        elif abs(now_s - mix.read_s) >= _FRESH_S:
+            mix.crowd = Crowd(crowding=_crowding(pool, mix))
             mix.read_s = now_s
         return mix.crowd
 
 
-class _Use(NamedTuple):
-    """What one k, or the choice that was made, makes of a pool."""
-
-    decode_s: float
-    """Mean decode time of a request; where the work does not fit, only its order means anything."""
-    crowding: float
-    batch: float
-
-
-def _use(pool: Pool, mix: _Mix, *, steps: float, drafted: float, proposing: float, asked: float) -> _Use:
-    """The formulas above for requests of `steps` steps with `drafted` draft tokens each."""
-    per_s = mix.per_s() / pool.replicas
+def _crowding(pool: Pool, mix: _Mix) -> float:
+    """T / t0, with what the requests chose."""
+    steps = max(1e-9, mix.steps)
+    drafted, proposing = mix.drafted / steps, min(1.0, mix.proposing / steps)
     context = (mix.prompt + mix.tokens / 2) / mix.requests
     # Two batches tell what a pass takes by itself and what each request adds; both beyond the first stair.
     few, many = (
         StepLoad(
             requests=batch,
-            verifying=1.0 - (1.0 - min(1.0, proposing)) ** batch,
+            verifying=1.0 - (1.0 - proposing) ** batch,
             drafted=batch * drafted,
-            asked=asked,
             context=batch * context,
         )
         for batch in (4.0, 8.0)
     )
     few_s = pool.step_time.seconds(few)
     added_s = max(0.0, pool.step_time.seconds(many) - few_s) / 4.0
-    base_s = max(1e-9, few_s - 4.0 * added_s)
     prompt_s = pool.step_time.seconds(few._replace(prefill=mix.prompt / mix.requests)) - few_s
-    busy = per_s * (steps * added_s + max(0.0, prompt_s))
-    if busy >= _FULL:
-        return _Use(steps * base_s / (1.0 - _FULL) * busy / _FULL, _MOST_CROWDING, math.inf)
-    decode_s = steps * base_s / (1.0 - busy)
-    return _Use(decode_s, min(_MOST_CROWDING, 1.0 / (1.0 - busy)), per_s * decode_s)
+    per_s = mix.per_s() / pool.replicas
+    busy = per_s * (mix.steps / mix.requests * added_s + max(0.0, prompt_s))
+    return _MOST_CROWDING if busy >= _FULL else min(_MOST_CROWDING, 1.0 / (1.0 - busy))
 
 
-def _crowding(pool: Pool, mix: _Mix) -> float:
-    """With what the requests chose."""
-    steps = max(1e-9, mix.steps)
-    return _use(
-        pool,
-        mix,
-        steps=mix.steps / mix.requests,
-        drafted=mix.drafted / steps,
-        proposing=mix.proposing / steps,
-        asked=0.0,
-    ).crowding
-
-
-def _capped(pool: Pool, mix: _Mix) -> Crowd:
-    tokens, requests = mix.tokens / mix.requests, mix.requests
-    uses = [
-        _use(
-            pool,
-            mix,
-            steps=tokens * per_token / requests,
-            drafted=drafted / requests,
-            proposing=proposing / requests,
+def _voted(pool: Pool, mix: _Mix) -> Crowd:
+    batch = 1.0 + pool.in_flight / pool.replicas
+    context = (mix.prompt + mix.tokens / 2) / mix.requests
+    kept = 1.0 - 1.0 / _VOTERS
+    mix.voters = kept * mix.voters + 1.0
+    mix.batches = kept * mix.batches + batch
+    curves = mix.by_k[: pool.max_k + 1]
+    mix.votes += [0.0] * (len(curves) - len(mix.votes))
+    for k, (per_token, drafted, proposing) in enumerate(curves):
+        load = StepLoad(
+            requests=batch,
+            verifying=1.0 - (1.0 - min(1.0, proposing / mix.requests)) ** batch,
+            drafted=batch * drafted / mix.requests,
             asked=max(1.0, float(k)),
+            context=batch * context,
         )
-        for k, (per_token, drafted, proposing) in enumerate(mix.by_k[: pool.max_k + 1])
-    ]
-    if not uses:
+        mix.votes[k] = kept * mix.votes[k] + pool.step_time.seconds(load) * per_token / mix.requests
+    if not curves or mix.batches < _ALONE * mix.voters:
         return NOT_CROWDED
-    best = min(range(len(uses)), key=lambda k: uses[k].decode_s)
-    if uses[best].batch < _ALONE:
-        return NOT_CROWDED
+    best = min(range(len(curves)), key=mix.votes.__getitem__)
     before = mix.crowd.cap
-    if before is not None and before < len(uses):
-        gain = uses[before].decode_s / uses[best].decode_s
-        best = best if gain >= _SWITCH_GAIN else before
+    if before is not None and mix.votes[before] < _SWITCH_GAIN * mix.votes[best]:
+        best = before
     return Crowd(cap=best)

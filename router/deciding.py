@@ -95,7 +95,7 @@ class Decider:
 
     def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
         """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""
-        cap, crowding = self._crowds.of(pool, now_s)
+        cap, crowding = self._crowds.met(pool, now_s)
         if cap is not None or crowding != 1.0:
             pool = replace(pool, cap=cap, crowding=crowding)
         if not pool.full:
