@@ -99,7 +99,7 @@ def test_the_cap_does_not_flip_with_every_burst() -> None:
     """Requests that meet a full engine weigh more, so bursts that come again settle on the smaller k, once."""
     crowds, estimate, caps = Crowds(), accepting(0.7), []
     for number in range(3000):
-        in_flight = 100 if number > 600 and number % 600 < 40 else 4
+        in_flight = 100 if number > 600 and number % 150 < 15 else 4
         pool = replace(MODEL, in_flight=in_flight)
         crowd = crowds.met(pool, number / 5.0)
         crowds.sent(score(pool, estimate, 3), estimate, WORK, number / 5.0)
