@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from policies.cells import decay_factor
 from policies.cost import (
     SEED_ERROR,
     Accuracy,
@@ -32,6 +33,8 @@ _SILENT_S: Final = 60.0
 _ENOUGH_STEPS: Final = 200.0
 """Steps of replicas that are there, before those of one that is gone are let go."""
 _MAX_REPLICAS: Final = 1024
+
+_IDLE_HALF_LIFE_S: Final = 60.0
 
 _SHAPE_ERROR: Final = 0.15
 """What a shape that was measured elsewhere is off by here."""
@@ -62,11 +65,33 @@ class PoolCost:
         self._reports: dict[str, _Report] = {}
         self._fit = Fit(self._seed, self._seed_error, 0.0)
         self._nonsense = 0
+        self._moved_s = -math.inf
 
     @property
     def step_time(self) -> StepTime:
         """How long a pass takes, in seconds."""
         return self._fit.step_time
+
+    def believed(self, now_s: float, fastest_s: float | None) -> StepTime:
+        """The step time to decide with; `fastest_s` is a plain pass of the fastest pool measured of late.
+
+        A pool that looks slow gets no requests, so nobody would learn that it is not. The longer one has been
+        idle the more it is taken to be as fast as the fastest, until it is tried again. One that was never
+        measured has its profile's shape on the others' machine.
+        """
+        own_s = self.step_time.plain_s()
+        if fastest_s is None or own_s <= 0:
+            return self.step_time
+        if self.source == "seed":
+            return self.step_time.times(fastest_s / own_s)
+        if own_s <= fastest_s:
+            return self.step_time
+        doubt = 1.0 - decay_factor(now_s - self._moved_s, _IDLE_HALF_LIFE_S)
+        return self.step_time.times((fastest_s / own_s) ** doubt)
+
+    def measured_of_late(self, now_s: float) -> bool:
+        """Whether steps were reported in the last minute."""
+        return self.source == "measured" and now_s - self._moved_s <= _SILENT_S
 
     @property
     def error(self) -> float:
@@ -109,7 +134,11 @@ class PoolCost:
         refused = given if isinstance(given, int) and given > 0 else 0
         if refused and not self.refused:
             _log.warning("pool %s: an engine recorded passes that cannot be true; ignored", self._profile)
-        self._reports[str(status.get("replica"))] = _Report(moments, refused, now_s)
+        name = str(status.get("replica"))
+        known = self._reports.get(name)
+        if moments.steps > 0 and (known is None or known.moments.to_list() != moments.to_list()):
+            self._moved_s = now_s
+        self._reports[name] = _Report(moments, refused, now_s)
         self._forget_the_gone(now_s)
         total = StepMoments.empty()
         for report in self._reports.values():

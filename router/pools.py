@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from policies import decide
-from policies.cost import Calibrated
+from policies.cost import Calibrated, StepTime
 from policies.inflight import PLAIN, InFlight, Part
 from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
 from replicas.profiles import Profile
@@ -57,6 +57,7 @@ class PoolState:
     available: bool = False
     flying: InFlight = field(default_factory=InFlight)
     failed_polls: int = 0
+    step_time: StepTime | None = None
     status: dict[str, Any] | None = None
     last_error: str | None = None
     reported: dict[str, ReportedLoad] = field(default_factory=dict)
@@ -95,7 +96,7 @@ class PoolState:
         return decide.Pool(
             profile=self.profile.name,
             max_k=self.profile.k,
-            step_time=self.cost.step_time,
+            step_time=self.step_time or self.cost.step_time,
             cost_error=self.cost.mean_error,
             drafter_is_model=self.profile.drafter_is_model,
             available=self.available,
@@ -161,12 +162,27 @@ class Pools:
     async def poll(self) -> None:
         """Ask every pool for its status, once."""
         await asyncio.gather(*(self._poll(state) for state in self._states.values()))
+        self._compare_costs()
 
     async def watch(self, interval_s: float, sleep: Callable[[float], Any] = asyncio.sleep) -> None:
         """Poll for as long as the task lives."""
         while True:
             await self.poll()
             await sleep(interval_s)
+
+    def _compare_costs(self) -> None:
+        """What one pool's passes say of another's: all decode the same target."""
+        now_s = self._clock()
+        fastest_s = min(
+            (
+                state.cost.step_time.plain_s()
+                for state in self._states.values()
+                if state.cost.measured_of_late(now_s)
+            ),
+            default=None,
+        )
+        for state in self._states.values():
+            state.step_time = state.cost.believed(now_s, fastest_s)
 
     async def _poll(self, state: PoolState) -> None:
         try:

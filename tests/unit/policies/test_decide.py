@@ -238,6 +238,13 @@ def test_plain_decoding_overflows_to_a_pool_with_room() -> None:
     assert (arm(taken), taken.reason) == (("ngram", 0), Reason.ALPHA_BELOW)
 
 
+def test_plain_decoding_keeps_away_from_drafters_for_small_gains() -> None:
+    """The pool that drafts is left to requests that can use it, unless it is clearly faster."""
+    for factor, profile in ((0.99, "vanilla"), (0.9, "ngram")):
+        faster = replace(NGRAM, step_time=StepTime(base=0.03 * factor))
+        assert decide(context(0.0, pools=(VANILLA, faster))).profile == profile
+
+
 def test_an_absent_pool_is_replaced() -> None:
     """Speculation by another pool that speculates, else by vanilla; vanilla by k = 0 elsewhere."""
     away = replace(NGRAM, available=False)

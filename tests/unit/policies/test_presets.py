@@ -56,7 +56,7 @@ def test_the_default_preset_says_the_defaults(name: str) -> None:
 def test_the_default_preset_shows_every_key() -> None:
     """Operators learn from it what there is, but for what this version refuses and what is rare."""
     shown = yaml.safe_load((PRESETS / "default.yaml").read_text("utf-8"))["spec"]
-    assert set(schema.Spec.model_fields) - set(shown) == {"custom_tasks", "canary"}
+    assert set(schema.Spec.model_fields) - set(shown) == {"canary"}
     for name, form in GROUPS.items():
         keys = {info.alias or field for field, info in form.model_fields.items()}
         assert set(shown[name]) == keys, name

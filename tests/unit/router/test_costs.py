@@ -125,6 +125,41 @@ def test_a_status_without_steps_says_nothing_of_them() -> None:
     assert (cost.source, cost.refused) == ("seed", 0)
 
 
+# -- pools beside each other
+
+
+def test_a_pool_that_was_never_measured_has_its_shape_on_the_others_machine() -> None:
+    """Whatever plain step its seed assumed."""
+    cost = PoolCost(NGRAM)
+    found = cost.believed(T0, 0.05)
+    assert found.plain_s() == pytest.approx(0.05)
+    assert found.wide / found.base == pytest.approx(cost.step_time.wide / cost.step_time.base)
+    assert cost.believed(T0, None) == cost.step_time
+
+
+def test_a_pool_that_looked_slow_is_tried_again() -> None:
+    """Nobody learns otherwise from a pool without requests: its time fades to the fastest pool's."""
+    cost = PoolCost(NGRAM)
+    cost.report(status("a", 0.06), T0)
+    at_once, later, last = (cost.believed(T0 + age_s, 0.03).plain_s() for age_s in (0, 60, 3600))
+    assert at_once == cost.step_time.plain_s()
+    assert last == pytest.approx(0.03)
+    assert last < later < at_once
+    cost.report(status("a", 0.06), T0 + 3600)
+    assert cost.believed(T0 + 3600, 0.03).plain_s() == pytest.approx(last), "no new step was made"
+    cost.report(status("a", 0.06, count=501), T0 + 3600)
+    assert cost.believed(T0 + 3600, 0.03) == cost.step_time
+
+
+def test_the_fastest_pool_is_believed_as_measured() -> None:
+    """However long it is idle."""
+    cost = PoolCost(NGRAM)
+    cost.report(status("a", 0.02), T0)
+    assert cost.believed(T0 + 3600, 0.03) == cost.step_time
+    assert cost.measured_of_late(T0 + 59)
+    assert not cost.measured_of_late(T0 + 61)
+
+
 # -- other routers' load
 
 
