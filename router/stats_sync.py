@@ -197,10 +197,13 @@ class StatsSync:
             self._loading = None
 
     async def _repeat(self, step: Callable[[], Awaitable[bool]], interval_s: float) -> None:
-        while True:
+        task = asyncio.current_task()
+        # A client may take a cancellation for its own time limit and swallow it: then `cancelling` still tells.
+        while task is None or not task.cancelling():
             try:
                 await step()
             except Exception:  # noqa: BLE001 - see below
                 # A loop that ended would silently stop learning; the next round may work.
                 _log.exception("statistics: unexpected failure")
-            await self._sleep(interval_s)
+            if task is None or not task.cancelling():
+                await self._sleep(interval_s)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from policies.cells import CellDelta, CellKey, CellRecord
 from router.fake_store import FakeStore
 from router.stats import StatsBuffer
-from router.stats_protocol import FlushId, Forgotten, StoreUnavailableError
+from router.stats_protocol import Changes, Cursor, FlushId, Forgotten, StoreUnavailableError
 from router.stats_sync import StatsSync, SyncSettings
 
 pytestmark = pytest.mark.unit
@@ -331,3 +331,29 @@ async def test_lifetime_totals_are_exact_whatever_is_cut(steps: list[tuple[int, 
         assert not buffer.cuts_due()
         assert record is None or 0.0 <= record.counters["steps:4"] <= recorded
     assert dict(routers[0][0]) == dict(routers[1][0])
+
+
+class _SwallowingStore(FakeStore):
+    """A client that takes a cancellation for a time limit of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = asyncio.Event()
+
+    async def changed_since(self, cursor: Cursor | None) -> Changes:
+        self.called.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise StoreUnavailableError("took too long") from None
+        return await super().changed_since(cursor)
+
+
+async def test_a_swallowed_cancellation_does_not_keep_the_loops_alive() -> None:
+    """Closing returns although the store's client lost the order to stop."""
+    store = _SwallowingStore()
+    _, sync = router(store)
+    sync.start()
+    await store.called.wait()
+    async with asyncio.timeout(5):
+        await sync.close()
