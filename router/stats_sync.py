@@ -198,7 +198,7 @@ class StatsSync:
 
     async def _repeat(self, step: Callable[[], Awaitable[bool]], interval_s: float) -> None:
         task = asyncio.current_task()
-        # A client may take a cancellation for its own time limit and swallow it: then `cancelling` still tells.
+        # A client may take a cancellation for its own time limit and swallow it; `cancelling` still tells.
         while task is None or not task.cancelling():
             try:
                 await step()
