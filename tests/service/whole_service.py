@@ -20,6 +20,7 @@ apiVersion: specroute/v1
 kind: RoutingPolicy
 metadata: {name: tests}
 spec:
+  mode: adaptive
   allow_overrides: true
   threshold: {enable_above: 0.30, disable_below: 0.20}
 """

@@ -15,7 +15,7 @@ BAND = {"threshold": {"enable_above": 0.6, "disable_below": 0.4}, "acceptance": 
 
 
 async def harness_in(folder: Path, **spec: Any) -> Harness:
-    return await Harness(folder, mode="threshold", **(BAND | spec)).ready()
+    return await Harness(folder, **({"mode": "threshold"} | BAND | spec)).ready()
 
 
 def learn(harness: Harness, accepted: int, *, task: str = "code", tenant: str = "acme") -> None:
@@ -101,3 +101,46 @@ async def test_requests_speculation_cannot_serve_go_to_vanilla(tmp_path: Path) -
     policy = harness.policies.resolve(tenant="acme", task="code")
     decision = harness.decider.decide(request(min_p=0.1), "code", policy).decision
     assert (decision.route, decision.reason) == ("vanilla", "unsupported")
+
+
+async def test_what_other_routers_have_in_flight_counts(tmp_path: Path) -> None:
+    """Two routers that see the same evidence do not both fill the same pool."""
+    harness = await harness_in(tmp_path, mode="adaptive")
+    learn(harness, 4)
+    assert decided(harness).profile == "ngram"
+
+    async def crowded() -> dict[str, Any]:
+        return {"replica": "a", "running": 400}
+
+    harness.ngram.status = crowded  # type: ignore[method-assign]
+    await harness.pools.poll()
+    assert decided(harness).profile == "vanilla"
+    harness.clock.now_s += 10  # what was reported then says nothing of now
+    assert decided(harness).profile == "ngram"
+
+
+async def test_demand_and_work_are_forecast_by_route(tmp_path: Path) -> None:
+    """Every decision counts, with the engine time it should take."""
+    harness = await harness_in(tmp_path, mode="adaptive")
+    learn(harness, 4)
+    learn(harness, 0, task="chat")
+    for _ in range(30):
+        harness.clock.now_s += 1
+        decided(harness)
+        decided(harness, task="chat")
+    found = harness.decider.forecaster.forecast(harness.clock.now_s)
+    assert set(found) == {"speculative", "vanilla"}
+    for expected in found.values():
+        assert expected.requests_per_s == pytest.approx(1.0, rel=0.15)
+        assert expected.work > 0
+
+
+async def test_a_decision_carries_what_it_compared(tmp_path: Path) -> None:
+    """Every arm of every pool, so that it can be explained and checked."""
+    harness = await harness_in(tmp_path, mode="adaptive")
+    decision = decided(harness)
+    assert {(score.profile, score.k) for score in decision.scores} == {
+        ("vanilla", 0),
+        *(("ngram", k) for k in range(9)),
+    }
+    assert decision.score in decision.scores
