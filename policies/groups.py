@@ -66,11 +66,11 @@ class Objective(PolicyModel):
     confidence: Confidence = 0.90
     """Probability with which that speedup must hold; the closer to 1, the more evidence it takes."""
     class_: ObjectiveClass = Field(default="interactive", alias="class")
-    """Interactive: each answer soonest, within ttft and tpot; batch: most tokens per second, without them."""
+    """Interactive: answers soonest, ttft and tpot where it is close; batch: most tokens per second."""
     ttft: Duration = 2.0
-    """Time to first token; an arm predicted to miss it or tpot is not chosen while another meets both."""
+    """Time to first token; decides where a gain is too unsure and only one route is predicted to meet it."""
     tpot: Duration = 0.2
-    """Time per output token; an arm predicted to miss it or ttft is not chosen while another meets both."""
+    """Time per output token; decides where a gain is too unsure and only one route is predicted to meet it."""
 
 
 class ObjectiveOverride(PolicyModel):
