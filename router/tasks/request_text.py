@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from router.tasks.protocol import RequestText
 
-CLIP_CHARACTERS = 4_000
+CLIP_CHARACTERS = 1_500
 """Characters read from either end of a long turn."""
 
 EARLIER_CHARACTERS = 400
@@ -20,7 +20,10 @@ EARLIER_CHARACTERS = 400
 
 EARLIER_MESSAGES = 3
 MESSAGES_READ = 64
-"""Messages read from either end of a conversation, and content parts from either end of a message."""
+"""Messages read from either end of a conversation."""
+
+PARTS_READ = 8
+"""Content parts read from either end of a message."""
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _SCHEMA_KEYS = (
@@ -95,10 +98,10 @@ def _content_text(content: object) -> str:
         return clip(content)
     if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
         return ""
-    if len(content) <= 2 * MESSAGES_READ:
+    if len(content) <= 2 * PARTS_READ:
         return _joined(_part_texts(content))
     # The newest parts decide, as the newest turn does; a million parts are not worth a look at each.
-    ends = (*islice(content, MESSAGES_READ), *content[-MESSAGES_READ:])
+    ends = (*islice(content, PARTS_READ), *content[-PARTS_READ:])
     return _joined(_part_texts(ends))
 
 

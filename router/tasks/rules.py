@@ -1,4 +1,4 @@
-"""The first classifier: weighted rules, no training, explainable line by line."""
+"""Weighted rules: explainable line by line, and features of the trained classifier."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ class RuleClassifier:
             share = _share(rule, features)
             if share > 0:
                 yield Evidence(rule=rule, weight=rule.weight * share)
+
+
+def shares(features: Features) -> list[float]:
+    """For every one of `RULES` how much of its weight counts, from 0 to 1."""
+    return [_share(rule, features) for rule in RULES]
 
 
 def _share(rule: Rule, features: Features) -> float:

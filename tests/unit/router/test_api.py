@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, state_of, whole
+from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, policy_text, state_of, whole
 
 from policies.cost import PredictionError
 from policies.forecast import Forecaster
@@ -272,3 +272,17 @@ async def test_the_open_admin_api(client: httpx.AsyncClient) -> None:
 async def test_limits_of_the_list_of_decisions(client: httpx.AsyncClient, limit: str) -> None:
     """A limit outside 1 to 1000 is refused by name."""
     assert error_of(await client.get("/admin/v1/decisions", params={"limit": limit}), 400)["param"] == "limit"
+
+
+async def test_a_hint_may_name_a_custom_task_of_the_policy_in_force(tmp_path: Path) -> None:
+    """A task of the operator's own is accepted, learned as such, and unknown once the policy drops it."""
+    harness = await Harness(tmp_path, custom_tasks=[{"name": "poetry"}]).ready()
+    headers = {"X-Specroute-Task": "poetry"}
+    async with client_of(harness) as client:
+        assert (await client.post(CHAT, json=BODY, headers=headers)).status_code == 200
+        assert harness.outcomes[-1].task == "poetry"
+        harness.policy_file.write_text(policy_text())
+        assert harness.policies.reload()
+        refused = await client.post(CHAT, json=BODY, headers=headers)
+    assert refused.status_code == 400
+    assert "unknown task 'poetry'" in refused.text

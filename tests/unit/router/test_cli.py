@@ -1,5 +1,6 @@
 """The command line: help, exit codes, JSON, and errors of one line."""
 
+import datetime as dt
 import json
 import socket
 import threading
@@ -150,9 +151,39 @@ class TestPolicy:
         rows = {row["path"]: row for row in json.loads(result.stdout)}
         assert (rows["k.max"]["value"], rows["k.max"]["layer"]) == (3, "tenants.acme")
         assert rows["k.min"]["layer"] == "defaults"
+        assert rows.keys() >= {"objective.min_speedup", "objective.class", "affinity.conversation"}
         text = run("policy", "explain", file, "--tenant", "acme")
         assert text.exit_code == 0
         assert "tenants.acme" in text.stdout
+
+    def test_explain_at_a_time(self, tmp_path: Path) -> None:
+        """The schedules that apply then, in the machine's zone where none is said, and today without a date."""
+        file = tmp_path / "p.yaml"
+        when = {"from": "09:00", "to": "18:00", "tz": "Europe/Berlin"}
+        file.write_text(policy_text("mine", schedules=[{"name": "peak", "when": when, "k": {"max": 3}}]))
+
+        def layer(at: str) -> str:
+            result = run("policy", "explain", file, "--at", at, "--json")
+            assert result.exit_code == 0
+            return next(row["layer"] for row in json.loads(result.stdout) if row["path"] == "k.max")
+
+        assert layer("2026-11-23T09:00+01:00") == "schedules.peak"
+        assert layer("2026-11-23T08:59+01:00") == layer("2026-11-23T17:00Z") == "defaults"
+        text = run("policy", "explain", file, "--at", "2026-11-23T10:00+01:00").stdout
+        assert "clamped: 4 is above the k.max of schedules.peak" in text
+        assert text.splitlines()[-1] == "schedules that apply at 2026-11-23T10:00+01:00: peak"
+        now = run("policy", "explain", file).stdout.splitlines()[-1]
+        assert now.startswith("schedules that apply at ")
+        today = run("policy", "explain", file, "--at", "12:34").stdout
+        assert f"{dt.datetime.now().astimezone():%Y-%m-}" in today
+        assert "T12:34" in today
+
+    @pytest.mark.parametrize(
+        "at", ["noon", "", "25:00", "2026-13-01", "9999-12-31T23:59-12:00", "0001-01-01"]
+    )
+    def test_explain_at_no_time(self, at: str) -> None:
+        """One line that says how to write it."""
+        assert "write it like" in refused(run("policy", "explain", "--at", at))
 
     def test_explain_an_unknown_task(self) -> None:
         """One line with the known ones."""

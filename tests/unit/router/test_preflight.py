@@ -1,5 +1,6 @@
 """What is noticed before anything starts: one line a problem, each with what to do."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from fakes import policy_text
 
+from policies.cost import calibration
 from router.serving import preflight
 from router.serving.config import ServeConfig
 from router.serving.preflight import is_loopback, problems
@@ -101,6 +103,18 @@ def test_policies(port: int, tmp_path: Path) -> None:
     assert found(port, policy={"path": str(good)}) == []
     (line,) = found(port, policy={"path": str(tmp_path)})
     assert "directory" in line
+
+
+def test_calibrations(port: int, tmp_path: Path) -> None:
+    """A missing file and a broken one, in a line each; a good one is no problem."""
+    missing, broken, good = (tmp_path / name for name in ("missing", "broken", "good"))
+    broken.write_text("{}")
+    good.write_text(json.dumps(calibration({}, model="m", machine="x")))
+    (line,) = found(port, calibration=str(missing))
+    assert line == f"calibration: cannot read {missing}: No such file or directory"
+    (line,) = found(port, calibration=str(broken))
+    assert line.startswith(f"{broken}: format: ")
+    assert found(port, calibration=str(good)) == []
 
 
 def test_models(port: int, tmp_path: Path) -> None:

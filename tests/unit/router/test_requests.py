@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -164,6 +165,16 @@ def test_structured_outputs_must_be_an_object(value: object) -> None:
     assert refusal(structured_outputs=value).param == "structured_outputs"
     assert read(structured_outputs={"choice": ["a"]}).fields["structured_outputs"]
     assert read(structured_outputs=None).fields["structured_outputs"] is None
+
+
+def test_a_hint_may_name_a_task_of_the_policy() -> None:
+    """Custom tasks are accepted where they are known, and named where a hint is not understood."""
+    headers = {"x-specroute-task": "Poetry"}
+    known = (*TASKS, "poetry")
+    read_it = partial(read_request, PATH, headers, b"{}", trust_tenant=False)
+    assert read_it(tasks=known).hints.task == "poetry"
+    with pytest.raises(BadRequestError, match="unknown task 'Poetry'"):
+        read_it()
 
 
 def test_the_header_names_the_task_before_the_body_does() -> None:

@@ -1,0 +1,68 @@
+"""Hashed n-grams of characters and words, computed on arrays: a few microseconds per hundred characters.
+
+The hash is a polynomial over 32 bits with a finalizer, the same on every machine and in every process.
+Nothing is remembered, so memory does not grow with what is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint32]
+
+_BASE = 0x01000193
+"""Multiplier of the polynomial; odd, so that no position is lost modulo 2^32."""
+
+_TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
+_DIGIT = re.compile(r"\d")
+_SPACES = re.compile(r"\s+")
+
+
+def tokens(text: str) -> list[str]:
+    """Words, numbers (all alike but for their length) and single marks of a text, in order."""
+    return _TOKEN.findall(_DIGIT.sub("0", text))
+
+
+def word_hashes(words: Iterable[str]) -> Hashes:
+    """One hash per word."""
+    return np.fromiter((crc32(word.encode("utf-8", "surrogatepass")) for word in words), dtype=np.uint32)
+
+
+def character_codes(text: str) -> Hashes:
+    """Code points of a text in which a run of space is one space and every digit is 0, padded by a space."""
+    plain = f" {_SPACES.sub(' ', _DIGIT.sub('0', text)).strip()} "
+    return np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def ngrams(units: Hashes, sizes: Sequence[int], seed: int) -> Hashes:
+    """Hashes of all n-grams of the sizes; n-grams of different seeds or sizes do not collide on purpose.
+
+    h(u_1 ... u_n) = mix(u_1 B^(n-1) + ... + u_n + n S), modulo 2^32.
+    """
+    found = []
+    for size in sizes:
+        count = len(units) - size + 1
+        if count <= 0:
+            break
+        rolling = units[:count].copy()
+        for offset in range(1, size):
+            rolling *= np.uint32(_BASE)
+            rolling += units[offset : offset + count]
+        rolling += np.uint32((seed * 0x9E3779B1 + size * 0x85EBCA77) % 2**32)
+        found.append(rolling)
+    return mixed(np.concatenate(found)) if found else np.empty(0, dtype=np.uint32)
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Values with their bits spread, in place, so that their lower bits can be used as an index."""
+    values ^= values >> np.uint32(16)
+    values *= np.uint32(0x7FEB352D)
+    values ^= values >> np.uint32(15)
+    values *= np.uint32(0x846CA68B)
+    values ^= values >> np.uint32(16)
+    return values

@@ -1,0 +1,94 @@
+"""A request as the trained classifier sees it: hashed n-grams by namespace, and structural numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.tasks import TASKS
+from router.tasks import structure
+from router.tasks.features import Features, without_labels
+from router.tasks.hashing import Hashes, character_codes, ngrams, tokens, word_hashes
+from router.tasks.protocol import RequestText
+from router.tasks.rules import RULES, shares
+
+NAMESPACES: Final = (
+    "ask words",
+    "ask characters",
+    "ask words beside material",
+    "edge words",
+    "body words",
+    "system words",
+    "earlier words",
+)
+"""Kinds of hashed features. Each has unit length, so that a long text does not outshout a short one."""
+
+BODY_CHARACTERS: Final = 800
+"""Characters of either end of the last turn whose words are hashed."""
+
+DENSE: Final = len(TASKS) + len(RULES) + structure.SIZE
+"""Structural numbers: the rules' score of every task, the share of every rule, and the shape."""
+
+_EDGE_WORDS = 5
+_SCORE_SCALE = 0.2
+_TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
+_RULE_TASKS = np.array([_TASK_INDEX[rule.task] for rule in RULES])
+_RULE_WEIGHTS = np.array([rule.weight for rule in RULES], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Features of a request.
+
+    Attributes:
+        hashed: For each of `NAMESPACES` the distinct hashes in it, sorted.
+        dense: `DENSE` numbers, most of them between 0 and 1.
+    """
+
+    hashed: tuple[Hashes, ...]
+    dense: NDArray[np.float32]
+
+
+def vector(request: RequestText) -> Vector:
+    """The features of a request. Total, and bounded in time by what `RequestText` is clipped to."""
+    features = Features(request)
+    shape = structure.structure(features)
+    ask = word_hashes(tokens(features.ask.text))
+    beside = 3 + min(2, features.material_characters // 150) + 10 * features.asks_question
+    system = word_hashes(tokens(features.system.text))
+    earlier = word_hashes(set(tokens(features.earlier.text)))
+    hashed = (
+        ngrams(ask, (1, 2, 3), 1),
+        ngrams(character_codes(features.ask.text), (1, 2, 3, 4, 5), 2),
+        ngrams(ask, (1,), beside),
+        _edges(ask),
+        ngrams(word_hashes(set(tokens(without_labels(_ends(features.lowered))))), (1,), 31),
+        ngrams(system, (1, 2), 32),
+        ngrams(earlier, (1,), 33),
+    )
+    return Vector(
+        hashed=tuple(np.unique(values) for values in hashed),
+        dense=np.concatenate([_rule_scores(features), shape]),
+    )
+
+
+def _edges(words: Hashes) -> Hashes:
+    """The first and the last words with their places."""
+    places = [ngrams(words[i : i + 1], (1,), 100 + i) for i in range(_EDGE_WORDS)]
+    places += [ngrams(words[::-1][i : i + 1], (1,), 200 + i) for i in range(_EDGE_WORDS)]
+    return np.concatenate(places)
+
+
+def _ends(text: str) -> str:
+    if len(text) <= 2 * BODY_CHARACTERS:
+        return text
+    return f"{text[:BODY_CHARACTERS]} {text[-BODY_CHARACTERS:]}"
+
+
+def _rule_scores(features: Features) -> NDArray[np.float32]:
+    spoken = np.array(shares(features), dtype=np.float32)
+    scores = np.bincount(_RULE_TASKS, weights=spoken * _RULE_WEIGHTS, minlength=len(TASKS))
+    return np.concatenate([scores.astype(np.float32) * np.float32(_SCORE_SCALE), spoken])
