@@ -14,6 +14,10 @@ NORMAL_90: Final = 1.6448536269514722
 """The standard normal's 95 % point: mean +- this many deviations is a 90 % interval."""
 
 
+_LEAST_CHANCE: Final = 1e-9
+"""Of a position where nothing was ever accepted, where it is divided by."""
+
+
 class Prior(NamedTuple):
     """What is assumed before evidence, by position; the last value stands for all positions after it."""
 
@@ -115,33 +119,35 @@ def curves_of(
 ) -> Curves:
     """E[L_k] and what goes with it for k = 0..highest, from the positions; the last stands for later ones.
 
-    Deviations by the delta method: with R_i the chance to accept at least i tokens and H_k = 1,
-    H_j = 1 + p_j+1 * H_j+1, dE[L_k]/dp_j = R_j-1 * H_j. The positions' errors are independent but for their
-    `shared` parts, which add up as they are.
+    Deviations by the delta method: with R_i the chance to accept at least i tokens, dE[L_k]/dp_j is
+    (R_j + ... + R_k) / p_j. The positions' errors are independent but for their `shared` parts, which add up
+    as they are. One pass: each k adds R_k to the sums of all positions up to it, so it is enough to carry the
+    sum of squares, of products with it, and of weights.
     """
     last = len(acceptance) - 1
     shared = shared or (0.0,) * len(acceptance)
     lengths, deviations, drafted, proposing = [1.0], [0.0], [0.0], [0.0]
-    chances: list[float] = []
-    common: list[float] = []
-    squares: list[float] = []
-    reach = proposed = 1.0
+    weights = products = variance = 0.0
+    shared_weights = together = 0.0
+    length = reach = lifted = proposed = 1.0
     for i in range(highest):
         at = min(i, last)
         c = coverage[at]
         chance = acceptance[at] * c
-        common.append(reach * shared[at])
-        squares.append(max(0.0, (reach * spread[at]) ** 2 - common[-1] ** 2))
-        chances.append(chance)
         reach *= chance
+        length += reach
         proposed *= c
-        lengths.append(lengths[-1] + reach)
+        # Where nothing was ever accepted the slope is not 0, so the reach must not be either.
+        divisor = max(chance, _LEAST_CHANCE)
+        lifted *= divisor
+        common = shared[at] / divisor
+        weights += max(0.0, (spread[at] / divisor) ** 2 - common**2)
+        shared_weights += common
+        variance += lifted * (2.0 * products + lifted * weights)
+        products += lifted * weights
+        together += lifted * shared_weights
+        lengths.append(length)
         drafted.append(drafted[-1] + proposed)
         proposing.append(coverage[0])
-        variance, together, ahead = 0.0, 0.0, 1.0
-        for j in range(i, -1, -1):
-            variance += squares[j] * ahead * ahead
-            together += common[j] * ahead
-            ahead = 1.0 + chances[j] * ahead
-        deviations.append(math.sqrt(variance + together * together))
+        deviations.append(math.sqrt(max(0.0, variance) + together * together))
     return Curves(tuple(lengths), tuple(deviations), tuple(drafted), tuple(proposing))

@@ -22,6 +22,7 @@ from policies.acceptance import (
     pooled,
 )
 from policies.acceptance.design import PRIOR_CORRELATION, design, widening
+from policies.acceptance.estimates import curves_of
 from policies.evidence import MAX_POSITIONS, RequestSteps, clusters, counters, positions
 from policies.speedup import acceptance_length, effective_acceptance, expected_drafted
 
@@ -295,3 +296,39 @@ def test_the_bursty_histogram_of_the_design_keeps_its_shape() -> None:
         pytest.approx(0.093, abs=5e-3), pytest.approx(0.75, abs=5e-3), pytest.approx(1.0, abs=0.02)
     ]  # fmt: skip
     assert found.lengths[3] == pytest.approx(1 + (1 + 3 * 3) / 43, abs=0.01)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 1)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 10),
+)
+def test_deviations_are_those_of_the_delta_method(
+    positions: list[tuple[float, float, float, float]], highest: int
+) -> None:
+    """Every derivative by itself: R_j-1 times what a token at j brings, squared and added, shared parts first."""
+    acceptance, coverage, spread, parts = zip(*positions, strict=True)
+    shared = tuple(s * part for s, part in zip(spread, parts, strict=True))
+    found = curves_of(acceptance, coverage, spread, highest, shared=shared)
+
+    def of(values: Sequence[float], i: int) -> float:
+        return values[min(i, len(values) - 1)]
+
+    for k in range(highest + 1):
+        chances = [of(acceptance, i) * of(coverage, i) for i in range(k)]
+        slopes = []
+        for j in range(k):
+            ahead = 1.0
+            for chance in reversed(chances[j + 1 :]):
+                ahead = 1.0 + chance * ahead
+            slopes.append(math.prod(chances[:j]) * ahead)
+        independent = sum(
+            (slope * of(spread, j)) ** 2 - (slope * of(shared, j)) ** 2 for j, slope in enumerate(slopes)
+        )
+        together = sum(slope * of(shared, j) for j, slope in enumerate(slopes))
+        assert found.deviations[k] == pytest.approx(
+            math.sqrt(max(0.0, independent) + together**2), rel=1e-6, abs=1e-7
+        )
