@@ -77,16 +77,17 @@ def board(context: Context, *, cached: bool = True) -> Board:
     Drafting arms of pools that are away are scored only where every pool that drafts is away: the decision
     then says what it was kept from.
     """
+    engines = {pool.profile: _Engine(context, pool, cached=cached) for pool in context.pools}
     plain = sorted(
         (preference(score) * (_DRAFTER_HANDICAP if pool.max_k else 1.0), score)
         for pool in _answering(context)
-        for score in (_Engine(context, pool, cached=cached).score(0, None),)
+        for score in (engines[pool.profile].score(0, None),)
     )
     drafting = [pool for pool in context.pools if pool.max_k > 0 and pool.profile in context.estimates]
     drafting = [pool for pool in drafting if pool.available] or drafting
     return Board(
         tuple(score for _, score in plain),
-        tuple(score for pool in drafting for score in _drafting(context, pool, cached=cached)),
+        tuple(score for pool in drafting for score in _drafting(context, pool, engines[pool.profile])),
     )
 
 
@@ -117,7 +118,7 @@ def _answering(context: Context) -> Iterator[Pool]:
     return (pool for pool in pools if pool.available)
 
 
-def _drafting(context: Context, pool: Pool, *, cached: bool) -> Iterator[Score]:
+def _drafting(context: Context, pool: Pool, engine: _Engine) -> Iterator[Score]:
     policy = context.policy
     highest = largest_k(pool, policy)
     if highest == 0:  # the crowd is better off without drafts
@@ -129,7 +130,7 @@ def _drafting(context: Context, pool: Pool, *, cached: bool) -> Iterator[Score]:
             choices = range(highest, highest + 1)
         case "adaptive":
             choices = range(min(policy.k.min, highest), highest + 1)
-    engine, estimate = _Engine(context, pool, cached=cached), context.estimates[pool.profile]
+    estimate = context.estimates[pool.profile]
     return (engine.score(k, estimate) for k in choices)
 
 
