@@ -6,7 +6,7 @@ Everything is bounded, forgets the longest unused first, and is told the time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -55,9 +55,22 @@ class _Traffic(NamedTuple):
     at_s: float
 
 
-class _Turn(NamedTuple):
+class Home(NamedTuple):
+    """Where a conversation's last turn was answered.
+
+    Attributes:
+        profile: The pool.
+        replica: The replica of the pool; empty where it did not say.
+        tokens: Tokens of the conversation up to the turn's end, which its prefix cache should hold.
+    """
+
     profile: str
+    replica: str
     tokens: float
+
+
+class _Turn(NamedTuple):
+    home: Home
     at_s: float
 
 
@@ -89,14 +102,14 @@ class Memory:
         self._traffic.set(task, _Traffic(requests + 1.0, max(now_s, before.at_s)))
         return requests
 
-    def cached(self, conversation: str | None, affinity_s: float, now_s: float) -> Mapping[str, float] | None:
-        """The pool whose prefix cache should hold the conversation so far, and how many tokens of it."""
+    def home(self, conversation: str | None, affinity_s: float, now_s: float) -> Home | None:
+        """Where a prefix cache should hold the conversation so far; None where it was not heard of lately."""
         turn = None if conversation is None else self._turns.get(conversation)
         if turn is None or not 0.0 <= now_s - turn.at_s <= affinity_s:
             return None
-        return {turn.profile: turn.tokens}
+        return turn.home
 
-    def said(self, conversation: str | None, profile: str, tokens: float, now_s: float) -> None:
-        """Note where a turn was answered, and the tokens of the conversation up to its end."""
+    def said(self, conversation: str | None, home: Home, now_s: float) -> None:
+        """Note where a turn was answered."""
         if conversation is not None:
-            self._turns.set(conversation, _Turn(profile, tokens, now_s))
+            self._turns.set(conversation, _Turn(home, now_s))

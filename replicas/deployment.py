@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 
 from replicas.fake import FakeEngine, FakeSettings
 from replicas.frames import Call, Engine, Frame
@@ -40,7 +40,7 @@ class EngineReplica:
 
     async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc]  # Serve awaits it
         self._spec = spec
-        self._id = uuid4().hex
+        self._id = serve.get_replica_context().replica_id.unique_id
         self._started_at = time.time()
         progress = Progress.from_environment(spec.profile.name)
         try:
@@ -55,7 +55,10 @@ class EngineReplica:
         """Answer one call with frames; see `replicas.frames.Engine`."""
         async with aclosing(self._engine.serve(call)) as frames:
             async for frame in frames:
-                yield frame
+                if (ending := frame.ending) is None:
+                    yield frame
+                else:
+                    yield frame._replace(ending=ending._replace(replica=self._id))
 
     async def status(self) -> dict[str, Any]:
         """This replica's account of itself. Raises ReplicaError when its engine is gone."""
@@ -134,6 +137,12 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
     elif not spec.on_cpu:
         actor_options["num_gpus"] = profile.gpus
     actor_options["runtime_env"] = {"env_vars": environment}
+    choosing: dict[str, Any] = {}
+    if profile.replicas > 1:
+        choosing["request_router_config"] = RequestRouterConfig(
+            request_router_class="replicas.request_router.HomeFirst",  # type: ignore[arg-type]  # annotated wrongly
+            request_router_kwargs={"slots": profile.max_num_seqs},
+        )
     return serve.deployment(
         name=profile.name,
         num_replicas=profile.replicas,
@@ -146,4 +155,5 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
         health_check_period_s=5,
         health_check_timeout_s=30,
         ray_actor_options=actor_options,
+        **choosing,
     )(EngineReplica).bind(spec)

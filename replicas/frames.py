@@ -58,6 +58,8 @@ class Ending(NamedTuple):
     """From arrival at the engine to the first token."""
     decode_s: float | None
     """From the first to the last token."""
+    replica: str = ""
+    """Who answered, as its status and Ray Serve name it; the engine itself does not know."""
 
 
 class Frame(NamedTuple):

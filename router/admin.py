@@ -140,6 +140,7 @@ def _decision_entry(outcome: Outcome) -> dict[str, Any]:
         "temperature": outcome.request.temperature,
         "route": decision.route,
         "profile": decision.profile,
+        "replica": (ending.replica or None) if ending else None,
         "k": decision.k,
         "reason": decision.reason.value,
         "propensity": decision.propensity,

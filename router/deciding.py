@@ -22,10 +22,14 @@ _RETRY_AFTER_S = 5
 
 
 class Choice(NamedTuple):
-    """A decision, and the work it was made for."""
+    """A decision, and the work it was made for.
+
+    `home` is the replica that holds the conversation's prefix, where the decision's pool is that replica's.
+    """
 
     decision: Decision
     work: Work
+    home: str = ""
 
 
 class Decider:
@@ -52,7 +56,8 @@ class Decider:
         """The arm for a request of `task`. Raises UnavailableError when no pool can answer."""
         now_s = self._clock()
         memory = self._expectations.memory
-        work = self._expectations.work(request, task, policy.affinity_s, now_s)
+        home = memory.home(request.conversation.before, policy.affinity_s, now_s)
+        work = self._expectations.work(request, task, home, now_s)
         pools = tuple(self._crowded(pool, work, now_s) for pool in self._pools.snapshot())
         context = Context(
             policy=policy,
@@ -84,7 +89,7 @@ class Decider:
         if decision.settled is not None:
             memory.settle(request.tenant, task, decision.settled, now_s)
         self._note(decision, context, now_s)
-        return Choice(decision, work)
+        return Choice(decision, work, home.replica if home and home.profile == decision.profile else "")
 
     def _note(self, decision: Decision, context: Context, now_s: float) -> None:
         score = decision.score

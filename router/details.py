@@ -39,6 +39,7 @@ def details(
     return {
         "route": decision.route,
         "profile": decision.profile,
+        "replica": ending.replica or None,
         "k": decision.k,
         "task": task,
         "task_confidence": round(confidence, 4),

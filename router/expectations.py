@@ -7,7 +7,7 @@ from typing import Any
 
 from policies.cost import OutputLengths, PredictionError, PromptLengths, ServiceTimes
 from policies.decide import Score, Work
-from policies.memory import Memory
+from policies.memory import Home, Memory
 from router.outcomes import Outcome
 from router.requests import RoutedRequest
 
@@ -25,12 +25,12 @@ class Expectations:
         self._prompts = PromptLengths()
         self._services = ServiceTimes()
 
-    def work(self, request: RoutedRequest, task: str, affinity_s: float, now_s: float) -> Work:
-        """What `request` asks of an engine, in tokens."""
+    def work(self, request: RoutedRequest, task: str, home: Home | None, now_s: float) -> Work:
+        """What `request` asks of an engine, in tokens; `home` is where its conversation is."""
         return Work(
             prompt_tokens=self._prompts.tokens(len(request.body), now_s),
             output_tokens=self._outputs.expected(task, request.tenant, _max_tokens(request.fields), now_s),
-            cached=self.memory.cached(request.conversation.before, affinity_s, now_s),
+            cached=None if home is None else {home.profile: home.tokens},
         )
 
     def residence_s(self, profile: str, expected_s: float, now_s: float) -> float:
@@ -53,8 +53,8 @@ class Expectations:
         self._prompts.observe(
             outcome.task, len(request.body), ending.prompt_tokens, ending.cached_tokens, at_s
         )
-        tokens = ending.prompt_tokens + ending.completion_tokens
-        self.memory.said(request.conversation.after, profile, tokens, at_s)
+        home = Home(profile, ending.replica, ending.prompt_tokens + ending.completion_tokens)
+        self.memory.said(request.conversation.after, home, at_s)
         if ending.ttft_s is None or ending.decode_s is None:
             return
         self._services.observe(profile, ending.ttft_s - (ending.queued_s or 0.0) + ending.decode_s, at_s)

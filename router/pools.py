@@ -27,8 +27,8 @@ _LOAD_FRESH_S = 5.0
 class PoolClient(Protocol):
     """One way to reach a pool's replicas."""
 
-    def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
-        """Frames of one call; closing the generator cancels it.
+    def serve(self, call: Call, home: str = "") -> AsyncGenerator[Frame, None]:
+        """Frames of one call, if possible of the replica `home`; closing the generator cancels it.
 
         Raises ReplicaError when no replica answers.
         """
@@ -140,15 +140,19 @@ class Pools:
         """Whether at least one pool can answer."""
         return any(state.available for state in self._states.values())
 
-    async def serve(self, profile: str, call: Call, part: Part = PLAIN) -> AsyncGenerator[Frame, None]:
+    async def serve(
+        self, profile: str, call: Call, part: Part = PLAIN, home: str = ""
+    ) -> AsyncGenerator[Frame, None]:
         """Frames of one call to a pool, counted in flight as `part` until the generator is closed.
 
+        `home` names the replica that should answer if it can; in a pool of one that goes without saying.
         Raises ReplicaError; the pool then counts as away until a poll succeeds, unless it is only busy.
         """
         state = self._states[profile]
         state.flying.add(part)
         try:
-            async with aclosing(state.client.serve(call)) as frames:
+            home = home if state.profile.replicas > 1 else ""
+            async with aclosing(state.client.serve(call, home)) as frames:
                 async for frame in frames:
                     yield frame
         except ReplicaBusyError:

@@ -55,6 +55,7 @@ class _Dispatch:
     policy_label: str
     decision: Decision
     work: Work
+    home: str
     decision_s: float
     started_s: float
     transcript: Transcript | None = None
@@ -124,7 +125,7 @@ class RoutingService:
             found = self._classifier.classify(request_text(request.fields))
             task, confidence = found.task, found.confidence
         policy = self._policies.resolve(tenant=request.tenant, task=task)
-        decision, work = self._decider.decide(request, task, policy)
+        decision, work, home = self._decider.decide(request, task, policy)
         return _Dispatch(
             request=request,
             task=task,
@@ -133,6 +134,7 @@ class RoutingService:
             policy_label=self._policies.label,
             decision=decision,
             work=work,
+            home=home,
             decision_s=self._timer() - started,
             started_s=started,
             transcript=self._replayer.transcript() if self._replayer else None,
@@ -216,7 +218,8 @@ class RoutingService:
             )
             try:
                 part = part_of(dispatch.decision.score, dispatch.work)
-                async with aclosing(self._pools.serve(dispatch.decision.profile, call, part)) as frames:
+                serving = self._pools.serve(dispatch.decision.profile, call, part, dispatch.home)
+                async with aclosing(serving) as frames:
                     async for frame in frames:
                         begun, ended = True, frame.ending is not None
                         yield frame
@@ -226,14 +229,14 @@ class RoutingService:
                 if begun or attempt or isinstance(error, ReplicaBusyError):
                     raise
                 dispatch.failovers += 1
-                dispatch.decision = self._elsewhere(dispatch)
+                dispatch.decision, dispatch.home = self._elsewhere(dispatch)
             else:
                 return
 
-    def _elsewhere(self, dispatch: _Dispatch) -> Decision:
+    def _elsewhere(self, dispatch: _Dispatch) -> tuple[Decision, str]:
         """The failed pool counts as away now, so deciding again leads to another one."""
-        again, _ = self._decider.decide(dispatch.request, dispatch.task, dispatch.policy)
-        return replace(again, reason=Reason.FAILOVER)
+        again, _, home = self._decider.decide(dispatch.request, dispatch.task, dispatch.policy)
+        return replace(again, reason=Reason.FAILOVER), home
 
     async def _body(
         self, dispatch: _Dispatch, first: Frame, frames: AsyncGenerator[Frame, None]

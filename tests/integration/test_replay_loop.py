@@ -34,7 +34,7 @@ class Pool:
         self._engine = engine
         self.calls: list[Call] = []
 
-    def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
+    def serve(self, call: Call, home: str = "") -> AsyncGenerator[Frame, None]:
         self.calls.append(call)
         return self._engine.serve(call)
 

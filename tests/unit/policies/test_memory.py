@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.memory import TRAFFIC_HALF_LIFE_S, Memory, Recent
+from policies.memory import TRAFFIC_HALF_LIFE_S, Home, Memory, Recent
 
 pytestmark = pytest.mark.unit
 
@@ -56,11 +56,12 @@ def test_traffic_is_the_decayed_number_of_requests(per_s: float) -> None:
 
 
 def test_a_conversation_is_found_while_its_affinity_lasts() -> None:
-    """With the tokens its prefix cache should hold, on the pool that answered last."""
+    """With the tokens its prefix cache should hold, on the pool and the replica that answered last."""
     memory = Memory()
-    memory.said("c1", "ngram", 900.0, 100.0)
-    assert memory.cached("c1", 300.0, 400.0) == {"ngram": 900.0}
-    assert memory.cached("c1", 300.0, 401.0) is None
-    assert memory.cached("c1", 300.0, 99.0) is None
-    assert memory.cached("c2", 300.0, 100.0) is None
-    assert memory.cached(None, 300.0, 100.0) is None
+    home = Home("ngram", "replica-1", 900.0)
+    memory.said("c1", home, 100.0)
+    assert memory.home("c1", 300.0, 400.0) == home
+    assert memory.home("c1", 300.0, 401.0) is None
+    assert memory.home("c1", 300.0, 99.0) is None
+    assert memory.home("c2", 300.0, 100.0) is None
+    assert memory.home(None, 300.0, 100.0) is None

@@ -93,13 +93,15 @@ class FakePool:
     def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts) or [[whole()]]
         self.calls: list[Call] = []
+        self.homes: list[str] = []
         self.open = 0
         self.status_error: Exception | None = None
         self.waiting = asyncio.Event()
 
-    async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
+    async def serve(self, call: Call, home: str = "") -> AsyncGenerator[Frame, None]:
         """Play the next script."""
         self.calls.append(call)
+        self.homes.append(home)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         self.open += 1
         try:
@@ -146,6 +148,7 @@ class Harness:
         vanilla: FakePool | None = None,
         ngram: FakePool | None = None,
         hooks: Sequence[OutcomeHook] = (),
+        profiles: tuple[Profile, Profile] = (VANILLA, NGRAM),
         **spec: Any,
     ) -> None:
         self.policy_file = folder / "policy.yaml"
@@ -154,7 +157,8 @@ class Harness:
         self.clock = Clock()
         self.outcomes: list[Outcome] = []
         self.buffer = StatsBuffer()
-        self.pools = Pools([(VANILLA, self.vanilla), (NGRAM, self.ngram)], clock=self.clock)
+        plain, drafting = profiles
+        self.pools = Pools([(plain, self.vanilla), (drafting, self.ngram)], clock=self.clock)
         self.policies = PolicySource(self.policy_file, clock=self.clock)
         self.learning = Learning(self.buffer, {"vanilla": Drafter("none", 0), "ngram": Drafter("ngram", 8)})
         self.expectations = Expectations()

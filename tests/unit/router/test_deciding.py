@@ -7,6 +7,7 @@ import pytest
 from fakes import Harness, ending, gone, request
 
 from policies.decide import Decision
+from policies.memory import Home
 from router.errors import UnavailableError
 
 pytestmark = pytest.mark.unit
@@ -133,6 +134,25 @@ async def test_demand_and_work_are_forecast_by_route(tmp_path: Path) -> None:
     for expected in found.values():
         assert expected.requests_per_s == pytest.approx(1.0, rel=0.15)
         assert expected.work > 0
+
+
+async def test_the_home_replica_counts_where_the_decision_is_for_its_pool(tmp_path: Path) -> None:
+    """A name of one pool's replica means nothing in another pool."""
+    harness = await harness_in(tmp_path, mode="always_speculative", allow_overrides=True)
+    first = [{"role": "user", "content": "hello"}]
+    turn = [*first, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and now?"}]
+    before = request(messages=first).conversation.after
+    policy = harness.policies.resolve(tenant="default", task="code")
+
+    def home(profile: str, **headers: str) -> str:
+        harness.expectations.memory.said(before, Home(profile, "a1b2", 61), harness.clock.now_s)
+        return harness.decider.decide(request(headers, messages=turn), "code", policy).home
+
+    assert home("ngram") == "a1b2"
+    assert home("vanilla") == ""
+    assert home("vanilla", **{"x-specroute-route": "vanilla"}) == "a1b2"
+    harness.clock.now_s += policy.affinity_s + 1
+    assert harness.decider.decide(request(messages=turn), "code", policy).home == ""
 
 
 async def test_a_decision_carries_what_it_compared(tmp_path: Path) -> None:

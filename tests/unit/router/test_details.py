@@ -41,6 +41,12 @@ def test_unknown_is_null() -> None:
     assert of(ending((), ()))["steps"] == 0
 
 
+def test_who_answered_is_told_where_it_is_known() -> None:
+    """The replica as its status names it."""
+    assert of(ending(replica="a1b2"))["replica"] == "a1b2"
+    assert of(ending())["replica"] is None
+
+
 def test_the_names_of_the_contract() -> None:
     """Outside checks rely on these."""
     assert of(ending()).keys() >= {

@@ -7,6 +7,7 @@ import pytest
 from fakes import FakePool, Harness, ending, request, whole
 
 from policies.decide import Work
+from policies.memory import Home
 from router.expectations import predicted_decode_s
 
 pytestmark = pytest.mark.unit
@@ -21,7 +22,9 @@ async def harness_with(folder: Path, *endings: Any, **spec: Any) -> Harness:
 
 def expected(harness: Harness, task: str = "code", **fields: Any) -> Work:
     given = request({"x-specroute-tenant": "acme"}, **fields)
-    return harness.expectations.work(given, task, 300.0, harness.clock.now_s)
+    now_s = harness.clock.now_s
+    home = harness.expectations.memory.home(given.conversation.before, 300.0, now_s)
+    return harness.expectations.work(given, task, home, now_s)
 
 
 async def test_lengths_are_learned_by_task_and_capped_by_the_request(tmp_path: Path) -> None:
@@ -59,6 +62,17 @@ async def test_the_next_turn_expects_its_prefix_where_the_last_one_was(tmp_path:
     assert expected(harness, messages=first).cached is None
     harness.clock.now_s += 301
     assert expected(harness, messages=second).cached is None
+
+
+async def test_the_home_of_a_conversation_is_who_answered_last(tmp_path: Path) -> None:
+    """By the replica's own name."""
+    given = [ending(replica=replica, prompt_tokens=50, completion_tokens=11) for replica in ("a", "b")]
+    harness = await harness_with(tmp_path, *given)
+    for home in given:
+        turn = request(messages=[{"role": "user", "content": "hello"}])
+        await harness.answer(turn)
+        found = harness.expectations.memory.home(turn.conversation.after, 300.0, harness.clock.now_s)
+        assert found == Home("ngram", home.replica, 61)
 
 
 async def test_predictions_are_compared_with_what_was_measured(tmp_path: Path) -> None:

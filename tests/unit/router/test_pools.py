@@ -131,6 +131,15 @@ async def test_a_call_is_in_flight_until_it_is_closed() -> None:
     assert await settled(lambda: state.in_flight == 0 and pool.open == 0)
 
 
+async def test_only_a_pool_of_several_replicas_is_told_of_a_home() -> None:
+    """A lone replica is everybody's home; asking for it would only cost."""
+    lone, several = FakePool(), FakePool()
+    pools = Pools([(VANILLA, lone), (NGRAM.model_copy(update={"replicas": 3}), several)])
+    for profile in ("vanilla", "ngram"):
+        assert [frame async for frame in pools.serve(profile, CALL, home="a1b2")] == [whole()]
+    assert (lone.homes, several.homes) == ([""], ["a1b2"])
+
+
 async def test_a_call_that_failed_takes_the_pool_away_until_a_poll() -> None:
     """A dead engine is believed at once; a bug in one answer says nothing about the engine."""
     pool = FakePool([gone()])

@@ -188,6 +188,21 @@ async def test_a_failure_before_the_first_frame_goes_to_another_pool(tmp_path: P
     assert [state.available for state in harness.pools] == [True, False]
 
 
+async def test_the_next_turn_is_sent_home(tmp_path: Path) -> None:
+    """To the replica that answered, and after a failover to the new pool without that name."""
+    answer = [whole(ending=ending(replica="a1b2"))]
+    several = NGRAM.model_copy(update={"replicas": 3})
+    harness = Harness(tmp_path, ngram=FakePool(answer, answer, [gone()]), profiles=(VANILLA, several))
+    await harness.ready()
+    first = [{"role": "user", "content": "hello"}]
+    turn = [*first, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and now?"}]
+    await harness.answer(request(messages=first))
+    await harness.answer(request(messages=turn))
+    assert harness.ngram.homes == ["", "a1b2"]
+    await harness.answer(request(messages=turn))
+    assert (harness.ngram.homes[2:], harness.vanilla.homes) == (["a1b2"], [""])
+
+
 async def test_an_empty_answer_goes_to_another_pool(tmp_path: Path) -> None:
     """An engine that ends without a frame has not answered."""
     harness = await Harness(tmp_path, ngram=FakePool([])).ready()
@@ -364,10 +379,10 @@ async def test_times_are_measured_with_the_injected_timer(tmp_path: Path) -> Non
             harness.timer.now_s += advance_s
             yield step
 
-    harness.ngram.serve = lambda _: slow(harness.ngram, [opening(), last()], 0.5)  # type: ignore[method-assign]
+    harness.ngram.serve = lambda *_: slow(harness.ngram, [opening(), last()], 0.5)  # type: ignore[method-assign]
     await harness.answer(request(stream=True))
     assert (harness.outcomes[0].ttft_s, harness.outcomes[0].total_s) == (0.5, 1.0)
-    harness.ngram.serve = lambda _: slow(harness.ngram, [whole()], 2.0)  # type: ignore[method-assign]
+    harness.ngram.serve = lambda *_: slow(harness.ngram, [whole()], 2.0)  # type: ignore[method-assign]
     await harness.answer(request())
     assert (harness.outcomes[1].ttft_s, harness.outcomes[1].total_s) == (None, 2.0)
 
