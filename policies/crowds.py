@@ -12,9 +12,10 @@ So the delay a request causes counts T / t0 times: `crowding`.
 
 Where the drafter is a model, the largest k of a batch is everybody's cost: requests that choose for
 themselves keep each other's k up, and mixed batches are worse than any uniform one. There the pool has one k
-for all, the `cap`, and requests vote on it: each for the time per token T_k / E[L_k] that the batch it meets
-would have on every k, for the recent mix of requests. Since requests vote, busy times outweigh calm ones;
-since the last few hundred vote, the cap does not follow every burst.
+for all, the `cap`, and requests vote on it: each with the pass T_k that the batch it meets would have on each
+k. Since requests vote, busy times outweigh calm ones; since the last few hundred vote, the cap does not follow
+every burst. The cap is the k with the least time per token: the votes times the steps per token 1 / E[L_k] of
+the recent tasks, as they are believed to be now.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _VOTERS: Final = 300.0
 """A vote that is so many votes old counts for 1 / e."""
 _SWITCH_GAIN: Final = 1.02
 """A cap gives way to one that makes so many times as many tokens in the same time."""
+_MIXED_S: Final = 0.2
+_FORGOTTEN_TOKENS: Final = 1.0
 _ALONE: Final = 1.5
 """Where voters meet fewer on average, themselves included, each has the k that suits it."""
 
@@ -52,9 +55,25 @@ class Crowd(NamedTuple):
 NOT_CROWDED: Final = Crowd()
 
 
+class _Curve(NamedTuple):
+    """What one k makes of the mix."""
+
+    steps_per_token: float
+    drafted: float
+    proposing: float
+
+
+@dataclass(slots=True)
+class _Task:
+    """A task's part of the mix: the tokens asked for, older ones weighing less, and what is believed now."""
+
+    tokens: float
+    estimate: Estimate
+
+
 @dataclass(slots=True)
 class _Mix:
-    """Decayed sums over the requests that were sent to a pool."""
+    """The requests that were sent to a pool lately: decayed sums, and the tasks they were of."""
 
     started_s: float
     at_s: float
@@ -64,13 +83,14 @@ class _Mix:
     steps: float = 0.0
     drafted: float = 0.0
     proposing: float = 0.0
-    by_k: list[list[float]] = field(default_factory=list)
-    """For every k: steps per token, draft tokens per step, share of steps with any."""
+    tasks: dict[str, _Task] = field(default_factory=dict)
+    curves: tuple[_Curve, ...] = ()
     crowd: Crowd = NOT_CROWDED
     read_s: float = -math.inf
     voters: float = 0.0
     batches: float = 0.0
     votes: list[float] = field(default_factory=list)
+    """Seconds of a pass on every k, summed over the batches that voters met."""
 
     def age(self, now_s: float) -> None:
         factor = decay_factor(now_s - self.at_s, HALF_LIFE_S)
@@ -81,9 +101,8 @@ class _Mix:
         self.steps *= factor
         self.drafted *= factor
         self.proposing *= factor
-        for sums in self.by_k:
-            for index in range(3):
-                sums[index] *= factor
+        for part in self.tasks.values():
+            part.tokens *= factor
 
     def per_s(self) -> float:
         """Requests per second; what a sum that just began has not seen yet is known."""
@@ -97,7 +116,7 @@ class Crowds:
     def __init__(self) -> None:
         self._mixes: dict[str, _Mix] = {}
 
-    def sent(self, score: Score, estimate: Estimate | None, work: Work, now_s: float) -> None:
+    def sent(self, score: Score, estimate: Estimate | None, work: Work, now_s: float, *, task: str) -> None:
         """Count a request that went to the pool of `score`; `estimate` is of its drafts there, if any."""
         mix = self._mixes.get(score.profile)
         if mix is None:
@@ -112,14 +131,13 @@ class Crowds:
         mix.proposing += steps * score.proposing
         if estimate is None:
             return
-        curves = zip(estimate.lengths, estimate.drafted, estimate.proposing, strict=True)
-        for k, (length, drafted, proposing) in enumerate(curves):
-            if k == len(mix.by_k):
-                mix.by_k.append([0.0, 0.0, 0.0])
-            sums = mix.by_k[k]
-            sums[0] += 1.0 / length
-            sums[1] += drafted
-            sums[2] += proposing
+        part = mix.tasks.get(task)
+        if part is None:
+            mix.tasks = {name: old for name, old in mix.tasks.items() if old.tokens > _FORGOTTEN_TOKENS}
+            mix.tasks[task] = _Task(work.output_tokens, estimate)
+        else:
+            part.tokens += work.output_tokens
+            part.estimate = estimate
 
     def met(self, pool: Pool, now_s: float) -> Crowd:
         """The crowd a request meets in the pool, on whose cap it votes: ask once for every request."""
@@ -128,10 +146,11 @@ class Crowds:
             return NOT_CROWDED
         mix.age(now_s)
         if pool.drafter_is_model:
+            if abs(now_s - mix.read_s) >= _MIXED_S:
+                mix.curves, mix.read_s = _mixed(pool, mix), now_s
             mix.crowd = _voted(pool, mix)
         elif abs(now_s - mix.read_s) >= _FRESH_S:
-            mix.crowd = Crowd(crowding=_crowding(pool, mix))
-            mix.read_s = now_s
+            mix.crowd, mix.read_s = Crowd(crowding=_crowding(pool, mix)), now_s
         return mix.crowd
 
 
@@ -158,27 +177,42 @@ def _crowding(pool: Pool, mix: _Mix) -> float:
     return _MOST_CROWDING if busy >= _FULL else min(_MOST_CROWDING, 1.0 / (1.0 - busy))
 
 
+def _mixed(pool: Pool, mix: _Mix) -> tuple[_Curve, ...]:
+    """What every k makes of the recent tasks, as they are believed to be now; drafts weighted by steps."""
+    curves = []
+    parts = [part for part in mix.tasks.values() if part.tokens > 0]
+    tokens = sum(part.tokens for part in parts)
+    for k in range(pool.max_k + 1 if parts else 0):
+        steps = [part.tokens / part.estimate.lengths[k] for part in parts]
+        total = sum(steps)
+        drafted = sum(s * part.estimate.drafted[k] for s, part in zip(steps, parts, strict=True))
+        proposing = sum(s * part.estimate.proposing[k] for s, part in zip(steps, parts, strict=True))
+        curves.append(_Curve(total / tokens, drafted / total, min(1.0, proposing / total)))
+    return tuple(curves)
+
+
 def _voted(pool: Pool, mix: _Mix) -> Crowd:
     batch = 1.0 + pool.in_flight / pool.replicas
     context = (mix.prompt + mix.tokens / 2) / mix.requests
     kept = 1.0 - 1.0 / _VOTERS
     mix.voters = kept * mix.voters + 1.0
     mix.batches = kept * mix.batches + batch
-    curves = mix.by_k[: pool.max_k + 1]
-    mix.votes += [0.0] * (len(curves) - len(mix.votes))
-    for k, (per_token, drafted, proposing) in enumerate(curves):
+    mix.votes += [0.0] * (len(mix.curves) - len(mix.votes))
+    for k, curve in enumerate(mix.curves):
         load = StepLoad(
             requests=batch,
-            verifying=1.0 - (1.0 - min(1.0, proposing / mix.requests)) ** batch,
-            drafted=batch * drafted / mix.requests,
+            verifying=1.0 - (1.0 - curve.proposing) ** batch,
+            drafted=batch * curve.drafted,
             asked=max(1.0, float(k)),
             context=batch * context,
         )
-        mix.votes[k] = kept * mix.votes[k] + pool.step_time.seconds(load) * per_token / mix.requests
-    if not curves or mix.batches < _ALONE * mix.voters:
+        mix.votes[k] = kept * mix.votes[k] + pool.step_time.seconds(load)
+    if not mix.curves or mix.batches < _ALONE * mix.voters:
         return NOT_CROWDED
-    best = min(range(len(curves)), key=mix.votes.__getitem__)
+    # Votes remember the load and not the acceptance: when that falls, the cap follows at once.
+    times = [vote * curve.steps_per_token for vote, curve in zip(mix.votes, mix.curves, strict=False)]
+    best = min(range(len(times)), key=times.__getitem__)
     before = mix.crowd.cap
-    if before is not None and mix.votes[before] < _SWITCH_GAIN * mix.votes[best]:
+    if before is not None and before < len(times) and times[before] < _SWITCH_GAIN * times[best]:
         best = before
     return Crowd(cap=best)

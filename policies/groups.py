@@ -68,9 +68,9 @@ class Objective(PolicyModel):
     class_: ObjectiveClass = Field(default="interactive", alias="class")
     """Interactive: answers soonest, ttft and tpot where it is close; batch: most tokens per second."""
     ttft: Duration = 2.0
-    """Time to first token; decides where a gain is too unsure and only one route is predicted to meet it."""
+    """Time to first token; decides where a gain is too unsure and only one route should meet it."""
     tpot: Duration = 0.2
-    """Time per output token; decides where a gain is too unsure and only one route is predicted to meet it."""
+    """Time per output token; decides where a gain is too unsure and only one route should meet it."""
 
 
 class ObjectiveOverride(PolicyModel):

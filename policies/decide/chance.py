@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from policies.decide.arms import pool_of, speculative, vanilla
 from policies.decide.context import Context, Decision, Pool, Reason, Score
-from policies.decide.scores import Board, chance_below, largest_k, reference_k, score_arm
+from policies.decide.scores import Board, chance_above, chance_below, largest_k, reference_k, score_arm
 
 _FEW_REQUESTS: Final = 5.0
 """A task with so many recent requests explores about half as much as a busy one: little would follow."""
@@ -81,7 +81,7 @@ def _exploration(context: Context, board: Board, decision: Decision) -> tuple[li
 
 
 def _alternatives(context: Context, board: Board, decision: Decision) -> list[Score]:
-    """Every pool that drafts and has room at the policy's `k.default`, and plain decoding.
+    """Every pool that drafts and has room at the policy's `k.default`, and plain decoding where in doubt.
 
     So no choice between routes or pools is a one-way switch. The pool that was decided for is tried upward,
     because the cap we set ourselves is the only thing that hides a position.
@@ -95,9 +95,14 @@ def _alternatives(context: Context, board: Board, decision: Decision) -> list[Sc
         if not (is_decided and k == decision.k):
             scored = (score for score in board.drafting if (score.profile, score.k) == (pool.profile, k))
             found.append(next(scored, None) or score_arm(context, pool, k))
-    if decision.k > 0 and not pool_of(context, board.vanilla).full:
+    if decision.k > 0 and _in_doubt(board.vanilla, decision) and not pool_of(context, board.vanilla).full:
         found.append(board.vanilla)
     return found
+
+
+def _in_doubt(plain: Score, decision: Decision) -> bool:
+    """Whether plain decoding may well be better: what it takes is known from other requests' passes."""
+    return decision.score is not None and chance_above(decision.score, plain.cost_s) > _LEAST_CHANCE
 
 
 def _explored_k(pool: Pool, context: Context, decided_k: int) -> int:

@@ -71,6 +71,11 @@ def chance_below(score: Score, bound_s: float) -> float:
     return 0.5 * math.erfc(-margin / (score.spread * _SQRT_2))
 
 
+def chance_above(score: Score, bound_s: float) -> float:
+    """The probability that the arm's cost is more than `bound_s`."""
+    return 1.0 - chance_below(score, bound_s)
+
+
 def board(context: Context, *, cached: bool = True) -> Board:
     """All arms of the context, scored. With `cached` false as if no prefix cache held anything.
 

@@ -77,9 +77,38 @@ def test_exploration_goes_upward_where_speculation_was_favoured() -> None:
     tried = {
         arm(decide(context(0.7, policy=exploring(), pools=costly, draws=(0.9, 0.0, u)))) for u in (0.0, 0.99)
     }
-    assert tried == {("ngram", 5), ("vanilla", 0)}
+    assert tried == {("ngram", 5)}
     fixed = exploring(k={"mode": "fixed", "default": 2})
-    assert arm(decide(context(0.7, policy=fixed, pools=costly, draws=(0.9, 0.0, 0.0)))) == ("vanilla", 0)
+    assert decide(context(0.7, policy=fixed, pools=costly, draws=(0.9, 0.0, 0.0))).propensity == 1.0
+
+
+def test_plain_decoding_is_explored_only_where_it_may_be_the_better() -> None:
+    """What it takes is known from the passes of others; a sure gain is not given away to learn nothing."""
+    doubtful = {"ngram": accepting(0.12, spread=0.1)}
+    bold = exploring(mode="adaptive", objective={"min_speedup": 1.0, "confidence": 0.5})
+    taken = decide(context(estimates=doubtful, policy=bold, draws=(0.9, 0.0, 0.99)))
+    assert (arm(taken), taken.reason) == (("vanilla", 0), Reason.EXPLORATION)
+    sure = decide(context(0.7, policy=bold, draws=(0.9, 0.0, 0.99)))
+    assert sure.k > 0
+
+
+def test_a_model_drafter_is_explored_one_position_at_a_time_and_not_beyond_its_crowds_cap() -> None:
+    """A lone large k is everybody's cost."""
+    estimates = {"draft": accepting(0.5)}
+    for pool, expected in ((DRAFT, 1), (replace(DRAFT, cap=2), 0)):
+        decided = decide(
+            context(policy=exploring(mode="adaptive"), pools=(VANILLA, pool), estimates=estimates)
+        )
+        explored = decide(
+            context(
+                policy=exploring(mode="adaptive"),
+                pools=(VANILLA, pool),
+                estimates=estimates,
+                draws=(0.9, 0.0, 0.0),
+            )
+        )
+        assert decided.k > 0
+        assert explored.k - decided.k == expected
 
 
 def test_thin_evidence_is_explored_more_and_first() -> None:
