@@ -11,11 +11,11 @@ to a pass which takes t0 by itself, and F seconds of prompt, by Little's law
 So the delay a request causes counts T / t0 times: `crowding`.
 
 Where the drafter is a model, the largest k of a batch is everybody's cost: requests that choose for
-themselves keep each other's k up, and mixed batches are worse than any uniform one. There the pool has one k
-for all, the `cap`, and requests vote on it: each with the pass T_k that the batch it meets would have on each
-k. Since requests vote, busy times outweigh calm ones; since the last few hundred vote, the cap does not follow
-every burst. The cap is the k with the least time per token: the votes times the steps per token 1 / E[L_k] of
-the recent tasks, as they are believed to be now.
+themselves keep each other's k up, and mixed batches are worse than any uniform one. There the pool has one
+k for all, the `cap`, and requests vote on it: each with the pass T_k that the batch it meets would have on
+each k. Since requests vote, busy times outweigh calm ones; since the last few hundred vote, the cap does
+not follow every burst. The cap is the k with the least time per token: the votes times the steps per token
+1 / E[L_k] of the recent tasks, as they are believed to be now.
 """
 
 from __future__ import annotations
