@@ -40,7 +40,8 @@ _VOTERS: Final = 300.0
 _SWITCH_GAIN: Final = 1.02
 """A cap gives way to one that makes so many times as many tokens in the same time."""
 _MIXED_S: Final = 0.2
-_FORGOTTEN_TOKENS: Final = 1.0
+_MOST_CELLS: Final = 64
+"""Tenants' tasks in the mix of a pool; of more the rarest are left out."""
 _ALONE: Final = 1.5
 """Where voters meet fewer on average, themselves included, each has the k that suits it."""
 
@@ -64,8 +65,8 @@ class _Curve(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Task:
-    """A task's part of the mix: the tokens asked for, older ones weighing less, and what is believed now."""
+class _Cell:
+    """A tenant's task in the mix: tokens asked for, older ones weighing less, and what is believed now."""
 
     tokens: float
     estimate: Estimate
@@ -73,7 +74,7 @@ class _Task:
 
 @dataclass(slots=True)
 class _Mix:
-    """The requests that were sent to a pool lately: decayed sums, and the tasks they were of."""
+    """The requests that were sent to a pool lately: decayed sums, and what they were of."""
 
     started_s: float
     at_s: float
@@ -83,7 +84,7 @@ class _Mix:
     steps: float = 0.0
     drafted: float = 0.0
     proposing: float = 0.0
-    tasks: dict[str, _Task] = field(default_factory=dict)
+    cells: dict[tuple[str, str], _Cell] = field(default_factory=dict)
     curves: tuple[_Curve, ...] = ()
     crowd: Crowd = NOT_CROWDED
     read_s: float = -math.inf
@@ -101,7 +102,7 @@ class _Mix:
         self.steps *= factor
         self.drafted *= factor
         self.proposing *= factor
-        for part in self.tasks.values():
+        for part in self.cells.values():
             part.tokens *= factor
 
     def per_s(self) -> float:
@@ -116,8 +117,13 @@ class Crowds:
     def __init__(self) -> None:
         self._mixes: dict[str, _Mix] = {}
 
-    def sent(self, score: Score, estimate: Estimate | None, work: Work, now_s: float, *, task: str) -> None:
-        """Count a request that went to the pool of `score`; `estimate` is of its drafts there, if any."""
+    def sent(
+        self, score: Score, estimate: Estimate | None, work: Work, now_s: float, *, cell: tuple[str, str]
+    ) -> None:
+        """Count a request that went to the pool of `score`.
+
+        `cell` is its tenant and task, `estimate` what is believed of their drafts there, if there are any.
+        """
         mix = self._mixes.get(score.profile)
         if mix is None:
             mix = self._mixes[score.profile] = _Mix(now_s, now_s)
@@ -131,10 +137,11 @@ class Crowds:
         mix.proposing += steps * score.proposing
         if estimate is None:
             return
-        part = mix.tasks.get(task)
+        part = mix.cells.get(cell)
         if part is None:
-            mix.tasks = {name: old for name, old in mix.tasks.items() if old.tokens > _FORGOTTEN_TOKENS}
-            mix.tasks[task] = _Task(work.output_tokens, estimate)
+            if len(mix.cells) >= _MOST_CELLS:
+                del mix.cells[min(mix.cells, key=lambda name: mix.cells[name].tokens)]
+            mix.cells[cell] = _Cell(work.output_tokens, estimate)
         else:
             part.tokens += work.output_tokens
             part.estimate = estimate
@@ -180,7 +187,7 @@ def _crowding(pool: Pool, mix: _Mix) -> float:
 def _mixed(pool: Pool, mix: _Mix) -> tuple[_Curve, ...]:
     """What every k makes of the recent tasks, as they are believed to be now; drafts weighted by steps."""
     curves = []
-    parts = [part for part in mix.tasks.values() if part.tokens > 0]
+    parts = [part for part in mix.cells.values() if part.tokens > 0]
     tokens = sum(part.tokens for part in parts)
     for k in range(pool.max_k + 1 if parts else 0):
         steps = [part.tokens / part.estimate.lengths[k] for part in parts]

@@ -88,16 +88,16 @@ class Decider:
             raise UnavailableError("no engine is ready; see /readyz", retry_after_s=_RETRY_AFTER_S) from None
         if decision.settled is not None:
             memory.settle(request.tenant, task, decision.settled, now_s)
-        self._note(decision, context, task, now_s)
+        self._note(decision, context, (request.tenant, task), now_s)
         return Choice(decision, work, home.replica if home and home.profile == decision.profile else "")
 
-    def _note(self, decision: Decision, context: Context, task: str, now_s: float) -> None:
+    def _note(self, decision: Decision, context: Context, cell: tuple[str, str], now_s: float) -> None:
         score = decision.score
         if score is None:
             return
         self.forecaster.decided(decision.route, score.ttft_s + score.decode_s, now_s)
         estimate = context.estimates.get(score.profile)
-        self._crowds.sent(score, estimate, context.work, now_s, task=task)
+        self._crowds.sent(score, estimate, context.work, now_s, cell=cell)
 
     def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
         """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""

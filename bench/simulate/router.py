@@ -127,7 +127,8 @@ class Router:
         if decision.settled is not None:
             self._memory.settle(request.tenant, request.task, decision.settled, now_s)
         if (score := decision.score) is not None:
-            self._crowds.sent(score, context.estimates.get(score.profile), work, now_s, task=request.task)
+            estimate, cell = context.estimates.get(score.profile), (request.tenant, request.task)
+            self._crowds.sent(score, estimate, work, now_s, cell=cell)
         return decision, context
 
     def beside(
@@ -232,7 +233,12 @@ def policy(scenario: Scenario, mode: str, *, explore: bool = True) -> RoutingPol
     spec: dict[str, object] = {
         "mode": mode,
         "threshold": {"enable_above": enable, "disable_below": disable},
-        "objective": {"ttft": f"{scenario.ttft_s:g}s", "tpot": f"{1000 * scenario.tpot_s:g}ms"},
+        "objective": {
+            "ttft": f"{scenario.ttft_s:g}s",
+            "tpot": f"{1000 * scenario.tpot_s:g}ms",
+            "min_speedup": scenario.min_speedup,
+            "confidence": scenario.confidence,
+        },
     }
     if not explore:
         spec["exploration"] = {"share": 0.0, "max_share": 0.0}

@@ -22,7 +22,8 @@ class Scenario:
     `method` is the drafter's, as profiles name it. `static_ks` are the static sides' k, the largest of them
     what the engines allow. `warmup` is the share of the requests, the first ones, that no mean counts:
     learning from nothing is measured by itself. `watched` names the task whose arms are followed over time.
-    `ttft_s` and `tpot_s` are the policy's objective. `shape` is what an operator would say of the pool's step
+    `ttft_s`, `tpot_s`, `min_speedup` and `confidence` are the policy's objective; where plain and speculative
+    decoding share all engines an operator need not guard the one against the other. `shape` is what an operator would say of the pool's step
     cost beforehand, a rough guess on purpose.
     """
 
@@ -39,6 +40,8 @@ class Scenario:
     watched: str | None = None
     ttft_s: float = 2.0
     tpot_s: float = 0.05
+    min_speedup: float = 1.05
+    confidence: float = 0.9
     shape: StepShape = EAGLE_SHAPE
 
     @property

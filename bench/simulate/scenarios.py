@@ -132,6 +132,8 @@ SCENARIOS: Final = (
             max(_NGRAM_KS),
         ),
         requests=4000,
+        min_speedup=1.0,
+        confidence=0.5,
     ),
     Scenario(
         name="steady-model",
@@ -210,10 +212,10 @@ SCENARIOS: Final = (
     ),
     Scenario(
         name="large-batches",
-        about="a model drafter at batches of fifty, where few drafts pay; one engine of three is plain",
+        about="a model drafter on three engines at batches of fifty, where few drafts pay",
         machine=H200_EAGLE3,
         engines=3,
-        speculative=2,
+        speculative=3,
         traffic=Traffic(_load(MODEL, _MIX), (Pace(0, 48),), 7),
         requests=4000,
     ),
