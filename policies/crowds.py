@@ -47,10 +47,11 @@ _ALONE: Final = 1.5
 
 
 class Crowd(NamedTuple):
-    """What a decision needs to know of a pool's crowd; `cap` None leaves k to each request."""
+    """What a decision needs to know of a pool's crowd: see the fields of `Pool` with these names."""
 
     cap: int | None = None
     crowding: float = 1.0
+    reading: float = 0.0
 
 
 NOT_CROWDED: Final = Crowd()
@@ -157,11 +158,11 @@ class Crowds:
                 mix.curves, mix.read_s = _mixed(pool, mix), now_s
             mix.crowd = _voted(pool, mix)
         elif abs(now_s - mix.read_s) >= _FRESH_S:
-            mix.crowd, mix.read_s = Crowd(crowding=_crowding(pool, mix)), now_s
+            mix.crowd, mix.read_s = _crowded(pool, mix), now_s
         return mix.crowd
 
 
-def _crowding(pool: Pool, mix: _Mix) -> float:
+def _crowded(pool: Pool, mix: _Mix) -> Crowd:
     """T / t0, with what the requests chose."""
     steps = max(1e-9, mix.steps)
     drafted, proposing = mix.drafted / steps, min(1.0, mix.proposing / steps)
@@ -181,7 +182,8 @@ def _crowding(pool: Pool, mix: _Mix) -> float:
     prompt_s = pool.step_time.seconds(few._replace(prefill=mix.prompt / mix.requests)) - few_s
     per_s = mix.per_s() / pool.replicas
     busy = per_s * (mix.steps / mix.requests * added_s + max(0.0, prompt_s))
-    return _MOST_CROWDING if busy >= _FULL else min(_MOST_CROWDING, 1.0 / (1.0 - busy))
+    crowding = _MOST_CROWDING if busy >= _FULL else min(_MOST_CROWDING, 1.0 / (1.0 - busy))
+    return Crowd(crowding=crowding, reading=min(1.0, per_s * few_s))
 
 
 def _mixed(pool: Pool, mix: _Mix) -> tuple[_Curve, ...]:
@@ -205,6 +207,7 @@ def _voted(pool: Pool, mix: _Mix) -> Crowd:
     mix.voters = kept * mix.voters + 1.0
     mix.batches = kept * mix.batches + batch
     mix.votes += [0.0] * (len(mix.curves) - len(mix.votes))
+    per_s, reading = mix.per_s() / pool.replicas, 0.0
     for k, curve in enumerate(mix.curves):
         load = StepLoad(
             requests=batch,
@@ -213,13 +216,14 @@ def _voted(pool: Pool, mix: _Mix) -> Crowd:
             asked=max(1.0, float(k)),
             context=batch * context,
         )
-        mix.votes[k] = kept * mix.votes[k] + pool.step_time.seconds(load)
+        reading = min(1.0, per_s * pool.step_time.seconds(load))
+        mix.votes[k] = kept * mix.votes[k] + pool.step_time.seconds(load._replace(reading=reading))
     if not mix.curves or mix.batches < _ALONE * mix.voters:
-        return NOT_CROWDED
+        return Crowd(reading=reading)
     # Votes remember the load and not the acceptance: when that falls, the cap follows at once.
     times = [vote * curve.steps_per_token for vote, curve in zip(mix.votes, mix.curves, strict=False)]
     best = min(range(len(times)), key=times.__getitem__)
     before = mix.crowd.cap
     if before is not None and before < len(times) and times[before] < _SWITCH_GAIN * times[best]:
         best = before
-    return Crowd(cap=best)
+    return Crowd(cap=best, reading=reading)

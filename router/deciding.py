@@ -101,9 +101,8 @@ class Decider:
 
     def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
         """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""
-        cap, crowding = self._crowds.met(pool, now_s)
-        if cap is not None or crowding != 1.0:
-            pool = replace(pool, cap=cap, crowding=crowding)
+        cap, crowding, reading = self._crowds.met(pool, now_s)
+        pool = replace(pool, cap=cap, crowding=crowding, reading=reading)
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)

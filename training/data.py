@@ -37,9 +37,9 @@ class Recipe:
     """
 
     source_cap: float = 40.0
-    per_template: int = 18
+    per_template: int = 14
     mixture_scale: float = 1.3
-    own_weight: float = 0.5
+    own_weight: float = 0.38
     mixed_weight: float = 0.8
 
 

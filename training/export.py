@@ -13,12 +13,13 @@ import sklearn
 
 from policies.tasks import TASKS
 from router.tasks.trained import FORMAT
+from router.tasks.vector import FEATURES
 from training.data import is_own
 from training.fitting import Weights
 from training.rows import Row, digest
 from training.settings import Settings
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Version of the weights; one more whenever they are trained on something else or in another way."""
 
 LICENCE: Final = (
@@ -39,6 +40,7 @@ def artefact(
     """The bytes of `router/tasks/model/tasks.npz`: the same for the same weights."""
     about = {
         "format": FORMAT,
+        "features": FEATURES,
         "version": VERSION,
         "labels": list(TASKS),
         "scales": dict(settings.scales),

@@ -12,6 +12,7 @@ _SCALES: Mapping[str, float] = {
     "ask characters": 1.0,
     "ask words beside material": 1.0,
     "edge words": 1.0,
+    "command words": 1.0,
     "body words": 1.0,
     "system words": 1.0,
     "earlier words": 0.5,

@@ -179,8 +179,8 @@ class Router:
             work=load,
             length=flying.lengths(),
         )
-        cap, crowding = self._crowds.met(pool, now_s)
-        pool = replace(pool, cap=cap, crowding=crowding)
+        cap, crowding, reading = self._crowds.met(pool, now_s)
+        pool = replace(pool, cap=cap, crowding=crowding, reading=reading)
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)

@@ -23,8 +23,8 @@ class Scenario:
     what the engines allow. `warmup` is the share of the requests, the first ones, that no mean counts:
     learning from nothing is measured by itself. `watched` names the task whose arms are followed over time.
     `ttft_s`, `tpot_s`, `min_speedup` and `confidence` are the policy's objective; where plain and speculative
-    decoding share all engines an operator need not guard the one against the other. `shape` is what an operator would say of the pool's step
-    cost beforehand, a rough guess on purpose.
+    decoding share all engines an operator need not guard the one against the other. `shape` is what an
+    operator would say of the pool's step cost beforehand, a rough guess on purpose.
     """
 
     name: str

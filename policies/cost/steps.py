@@ -1,7 +1,8 @@
 """What a target pass works on, and how long it takes.
 
     T = base + per_request * b + wide * [more than one token] + verify * [drafts] + per_drafted * sum(d_j)
-        + per_asked * max(k_j) + per_context * sum(context_j) + per_prefill * prompt tokens
+        + per_drafted_reading * sum(d_j) * [prompt tokens] + per_asked * max(k_j)
+        + per_context * sum(context_j) + per_prefill * prompt tokens
 
 (DESIGN section 4, Cost.) Passes may be a staircase and not a line: one token is a product of matrix and
 vector, two or more are one of matrix and matrix, and on some machines the time hardly moves from 2 to 16
@@ -30,12 +31,19 @@ class StepLoad(NamedTuple):
     """Tokens computed before, of all decoding requests."""
     prefill: float = 0.0
     """Prompt tokens computed in the pass."""
+    reading: float = 0.0
+    """The chance that the pass computes a prompt as well, where `prefill` does not say so."""
 
     @property
     def wide(self) -> float:
         """1 if the pass computes more than one token, else 0; between them the chance of it."""
         alone = 1.0 - min(1.0, max(0.0, self.requests + self.prefill - 1.0))
         return 1.0 - alone * (1.0 - min(1.0, max(0.0, self.verifying)))
+
+    @property
+    def drafted_reading(self) -> float:
+        """Draft tokens verified in passes that compute a prompt as well, in expectation."""
+        return self.drafted if self.prefill > 0 else self.drafted * self.reading
 
     def features(self) -> tuple[float, ...]:
         """What each coefficient of `StepTime` is multiplied with, in its order."""
@@ -45,6 +53,7 @@ class StepLoad(NamedTuple):
             self.wide,
             self.verifying,
             self.drafted,
+            self.drafted_reading,
             self.asked,
             self.context,
             self.prefill,
@@ -64,6 +73,9 @@ class StepTime(NamedTuple):
     """Once, for a pass that verifies drafts, beside `wide`."""
     per_drafted: float = 0.0
     """Per draft token verified."""
+    per_drafted_reading: float = 0.0
+    """Per draft token verified in a pass that computes a prompt as well, beside `per_drafted`: arithmetic
+    binds such passes, of which plain ones have plenty to spare."""
     per_asked: float = 0.0
     """Per token a drafting model is asked for."""
     per_context: float = 0.0
@@ -79,6 +91,7 @@ class StepTime(NamedTuple):
             + self.wide * load.wide
             + self.verify * load.verifying
             + self.per_drafted * load.drafted
+            + self.per_drafted_reading * load.drafted_reading
             + self.per_asked * load.asked
             + self.per_context * load.context
             + self.per_prefill * load.prefill
@@ -119,6 +132,7 @@ def seed(shape: StepShape, plain_step_s: float) -> StepTime:
         wide=plain_step_s * shape.verify,
         verify=0.0,
         per_drafted=plain_step_s * shape.per_token,
+        per_drafted_reading=0.0,
         per_asked=plain_step_s * shape.per_draft_token,
         per_context=0.0,
         per_prefill=plain_step_s * shape.per_prefill_token,

@@ -84,6 +84,7 @@ class Pool:
         cap: The largest k of any request there, where its crowd is better off with one for all; None leaves
             it to each request. See `policies.crowds`, for `crowding` too.
         crowding: How many times a delay of the pool's passes counts.
+        reading: The share of its passes that compute a prompt as well.
     """
 
     profile: str
@@ -100,6 +101,7 @@ class Pool:
     length: float | None = None
     cap: int | None = None
     crowding: float = 1.0
+    reading: float = 0.0
 
     @property
     def full(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policies.acceptance import Estimate
-from policies.decide.arms import nearest_arm, speculative, vanilla
+from policies.decide.arms import nearest_arm, pool_of, speculative, vanilla
 from policies.decide.context import Context, Decision, Reason, Score
 from policies.decide.damping import Verdict, damped
 from policies.decide.scores import Board, chance_below
@@ -76,7 +76,11 @@ def _by_gain(context: Context, plain: Score, arm: Score) -> Verdict:
     other not. Beyond it they do not: under load that would drive all to the arm that costs them most.
     """
     objective = context.policy.objective
-    if chance_below(arm, plain.cost_s / objective.min_speedup) >= objective.confidence:
+    if _shared_by_vote(context, plain, arm):
+        gains = arm.cost_s < plain.cost_s
+    else:
+        gains = chance_below(arm, plain.cost_s / objective.min_speedup) >= objective.confidence
+    if gains:
         return Verdict("speculative", Reason.GAIN)
     if arm.cost_s < plain.cost_s:
         if arm.meets_objective != plain.meets_objective:
@@ -84,6 +88,15 @@ def _by_gain(context: Context, plain: Score, arm: Score) -> Verdict:
         return Verdict(None, Reason.UNCERTAIN)
     full = arm.wait_s > 0 and arm.cost_s - arm.wait_s < plain.cost_s - plain.wait_s
     return Verdict("vanilla", Reason.SATURATED if full else Reason.NO_GAIN)
+
+
+def _shared_by_vote(context: Context, plain: Score, arm: Score) -> bool:
+    """Whether both arms are on one pool whose crowd voted for drafts.
+
+    There the drafter works for everybody anyway, and who decodes plainly only stays longer in all the others'
+    way: what would be gained is known of hundreds of requests, and there is no engine to stay on.
+    """
+    return plain.profile == arm.profile and pool_of(context, arm).cap is not None
 
 
 def _gain(board: Board, arm: Score) -> float | None:

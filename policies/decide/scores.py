@@ -158,6 +158,7 @@ class _Engine:
             drafted=load.drafted * part,
             asked=self._asked((load.asked if part else 0.0) if pool.cap is None else pool.cap),
             context=load.context * part,
+            reading=pool.reading,
         )
         self._lengths = self._others.requests if pool.length is None else pool.length * part
         self._tokens = max(0.0, work.output_tokens - 1.0)
@@ -186,6 +187,7 @@ class _Engine:
                 others.drafted + drafted,
                 max(others.asked, self._asked(k)),
                 joined.context,
+                reading=joined.reading,
             )
         )
         decode_s = self._tokens / length * pass_s

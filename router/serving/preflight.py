@@ -19,6 +19,7 @@ from router.serving.config import ServeConfig
 from router.settings import DATA_VARIABLE, EMBEDDED_STORE, DeploymentSettings, store_dir
 from router.stats_protocol import StoreUrlError
 from router.store import RedisStore
+from router.tasks.custom import ClassifierSettingError, load_classifier
 from router.valkey import EmbeddedValkey, EmbeddedValkeyError
 
 _GIB = 2**30
@@ -32,6 +33,7 @@ def problems(config: ServeConfig) -> list[str]:
     return [
         *_policy(config.settings),
         *_calibration(config.settings),
+        *_classifier(config.settings),
         *_port(config.host, config.port),
         *_model(config.settings),
         *_store(config.settings),
@@ -67,6 +69,15 @@ def _calibration(settings: DeploymentSettings) -> Iterator[str]:
         read_calibration(Path(settings.calibration))
     except CalibrationError as error:
         yield str(error)
+
+
+def _classifier(settings: DeploymentSettings) -> Iterator[str]:
+    if settings.classifier is None:
+        return
+    try:
+        load_classifier(settings.classifier)
+    except ClassifierSettingError as error:
+        yield " ".join(str(error).split())
 
 
 def _port(host: str, port: int) -> Iterator[str]:

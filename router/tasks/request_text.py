@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from router.tasks.protocol import RequestText
 
-CLIP_CHARACTERS = 1_500
+CLIP_CHARACTERS = 1_000
 """Characters read from either end of a long turn."""
 
 EARLIER_CHARACTERS = 400
@@ -21,6 +21,9 @@ EARLIER_CHARACTERS = 400
 EARLIER_MESSAGES = 3
 MESSAGES_READ = 64
 """Messages read from either end of a conversation."""
+
+SYSTEM_MESSAGES = 4
+"""System messages read: more than one is rare, and thousands are not worth a look at each."""
 
 PARTS_READ = 8
 """Content parts read from either end of a message."""
@@ -61,7 +64,10 @@ def request_text(body: object) -> RequestText:
     before = newest[:last] if last is not None else newest
     return RequestText(
         last_turn=_content_text(newest[last].get("content")) if last is not None else "",
-        system_prompt=_joined(_content_text(m.get("content")) for m in opening if _role(m) in _SYSTEM_ROLES),
+        system_prompt=_joined(
+            _content_text(m.get("content"))
+            for m in islice((m for m in opening if _role(m) in _SYSTEM_ROLES), SYSTEM_MESSAGES)
+        ),
         earlier_turns=_joined(
             _content_text(m.get("content"))[-EARLIER_CHARACTERS:]
             for m in [m for m in before if _role(m) in {"user", "assistant"}][-EARLIER_MESSAGES:]

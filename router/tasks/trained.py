@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.tasks.protocol import Classification, RequestText
-from router.tasks.vector import DENSE, NAMESPACES, Vector, vector
+from router.tasks.vector import DENSE, FEATURES, NAMESPACES, Vector, vector
 
 ARTEFACT: Final = "model/tasks.npz"
 """Where the weights are, beside this module. Written by `python -m training train`, never by hand."""
 
-FORMAT: Final = 1
-"""Version of the artefact's form and of the features. A change of either needs a new training."""
+FORMAT: Final = 2
+"""Version of the artefact's form. What its features mean has a version of its own, `vector.FEATURES`."""
 
 OTHER: Final = "other"
 
@@ -93,10 +93,11 @@ class TrainedClassifier:
             with np.load(BytesIO(data), allow_pickle=False) as arrays:
                 parts = {name: arrays[name] for name in arrays.files}
             about = read_metadata(parts)
-            if about["format"] != FORMAT or parts["dense"].shape[0] != DENSE:
+            made_for = (about["format"], about.get("features"), parts["dense"].shape[0])
+            if made_for != (FORMAT, FEATURES, DENSE):
                 raise ArtefactError(  # noqa: TRY301 -- handled with the other ways to be unusable
-                    f"format {about['format']} with {parts['dense'].shape[0]} structural numbers; "
-                    f"this version reads format {FORMAT} with {DENSE}"
+                    "format {}, features {}, {} structural numbers; ".format(*made_for)
+                    + f"this version reads format {FORMAT}, features {FEATURES}, {DENSE} structural numbers"
                 )
             return cls(
                 hashed=parts["hashed"].astype(np.float32),

@@ -10,16 +10,24 @@ from numpy.typing import NDArray
 
 from policies.tasks import TASKS
 from router.tasks import structure
+from router.tasks.command import command
 from router.tasks.features import Features, without_labels
 from router.tasks.hashing import Hashes, character_codes, ngrams, tokens, word_hashes
 from router.tasks.protocol import RequestText
 from router.tasks.rules import RULES, shares
+
+FEATURES: Final = 2
+"""Version of what the features mean, stored with the weights.
+
+One more with every change of a rule, a measure, a vocabulary or a hash: weights of other features of the same
+shape would answer without sense."""
 
 NAMESPACES: Final = (
     "ask words",
     "ask characters",
     "ask words beside material",
     "edge words",
+    "command words",
     "body words",
     "system words",
     "earlier words",
@@ -33,6 +41,7 @@ DENSE: Final = len(TASKS) + len(RULES) + structure.SIZE
 """Structural numbers: the rules' score of every task, the share of every rule, and the shape."""
 
 _EDGE_WORDS = 5
+_MATERIAL_CHARACTERS = 150
 _SCORE_SCALE = 0.2
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
 _RULE_TASKS = np.array([_TASK_INDEX[rule.task] for rule in RULES])
@@ -65,6 +74,7 @@ def vector(request: RequestText) -> Vector:
         ngrams(character_codes(features.ask.text), (1, 2, 3, 4, 5), 2),
         ngrams(ask, (1,), beside),
         _edges(ask),
+        _command(features),
         ngrams(word_hashes(set(tokens(without_labels(_ends(features.lowered))))), (1,), 31),
         ngrams(system, (1, 2), 32),
         ngrams(earlier, (1,), 33),
@@ -80,6 +90,21 @@ def _edges(words: Hashes) -> Hashes:
     places = [ngrams(words[i : i + 1], (1,), 100 + i) for i in range(_EDGE_WORDS)]
     places += [ngrams(words[::-1][i : i + 1], (1,), 200 + i) for i in range(_EDGE_WORDS)]
     return np.concatenate(places)
+
+
+def _command(features: Features) -> Hashes:
+    """The words of the sentence that asks, and whether a text to be worked on stands with it.
+
+    Beside a long passage this sentence is the request; the passage's own words say what it is about, which
+    is no task.
+    """
+    words = word_hashes(tokens(without_labels(command(features.turn).lower())))
+    return np.concatenate(
+        [
+            ngrams(words, (1, 2), 300),
+            ngrams(words[:3], (1, 2, 3), 301 + (features.material_characters > _MATERIAL_CHARACTERS)),
+        ]
+    )
 
 
 def _ends(text: str) -> str:

@@ -19,7 +19,7 @@ from policies.cost.moments import FEATURES
 pytestmark = pytest.mark.unit
 
 SEED = seed(StepShape(), 0.1)
-TRUTH = StepTime(0.02, 0.0005, 0.006, 0.004, 0.0004, 0.0015, 2e-6, 0.001)
+TRUTH = StepTime(0.02, 0.0005, 0.006, 0.004, 0.0004, 0.0002, 0.0015, 2e-6, 0.001)
 
 loads = st.builds(
     StepLoad,

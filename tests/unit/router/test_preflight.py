@@ -56,6 +56,16 @@ def test_nothing_is_wrong_with_the_embedded_set_up(port: int) -> None:
     assert found(port) == []
 
 
+@pytest.mark.parametrize(
+    "setting", ["nowhere.at_all:Mine", "json:NoSuchClass", "json:JSONDecoder", "no colon"]
+)
+def test_a_classifier_that_is_none(port: int, setting: str) -> None:
+    """An import path that leads to no classifier is told before engines are started, in one line."""
+    (line,) = found(port, classifier=setting)
+    assert line.startswith("classifier: ")
+    assert "\n" not in line
+
+
 def test_a_port_in_use(taken: int) -> None:
     """The line has the address and both ways out."""
     (line,) = found(taken)

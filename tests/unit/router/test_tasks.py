@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from policies.tasks import TASKS
 from router.tasks import Classification, RequestText, RuleClassifier, request_text
+from router.tasks.command import command
 from router.tasks.features import instruction
-from router.tasks.request_text import CLIP_CHARACTERS
+from router.tasks.request_text import CLIP_CHARACTERS, SYSTEM_MESSAGES
 from router.tasks.rule import Rule, phrases
 from router.tasks.rules import OTHER_SCORE, RULES
 from router.tasks_cli import ClassifiedLine, LineError, classify_lines
@@ -307,6 +308,29 @@ def test_many_messages_and_parts_are_not_all_looked_at() -> None:
     ends = [{"role": "assistant", "content": "ok"}] * 100
     body["messages"] = [*ends, *[Untouchable()] * 100_000, *ends, *body["messages"]]
     assert RuleClassifier().classify(request_text(body)).task == "translation"
+
+
+def test_many_system_messages_are_not_all_read() -> None:
+    """The first few say what the job is."""
+    body = {"messages": [{"role": "system", "content": f"s{i}"} for i in range(60)]}
+    assert request_text(body).system_prompt.split() == [f"s{i}" for i in range(SYSTEM_MESSAGES)]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("The cat sat down. Where is it?", "Where is it?"),
+        (f"Context: {'a b c d. ' * 100}\nQuestion: who did it?\nAnswer:", "who did it?"),
+        ("Extract all dates:\nFounded in 1999 by Ida.", "Extract all dates:"),
+        (f"{'word ' * 300}\nSummarize the above text.", "Summarize the above text."),
+        ("Translate into Dutch.\n\nThe train left. It was late.", "Translate into Dutch."),
+        ("thanks", "thanks"),
+        ("", ""),
+    ],
+)
+def test_the_sentence_that_asks(text: str, sentence: str) -> None:
+    """A question, else what announces a text, else the end that is no text to be worked on."""
+    assert command(text) == sentence
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from router.tasks.trained import (
     softmax,
     trained_classifier,
 )
-from router.tasks.vector import DENSE, NAMESPACES, vector
+from router.tasks.vector import DENSE, FEATURES, NAMESPACES, vector
 
 pytestmark = pytest.mark.unit
 
@@ -201,13 +201,23 @@ def test_what_is_no_artefact_is_refused(data: bytes) -> None:
         TrainedClassifier.from_bytes(data)
 
 
-def test_an_artefact_of_another_format_is_refused() -> None:
-    """Weights and features belong together."""
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"format": FORMAT + 1}, f"format {FORMAT + 1}"),
+        ({"features": FEATURES + 1}, f"features {FEATURES + 1}"),
+        ({"features": None}, "features None"),
+    ],
+)
+def test_an_artefact_of_another_format_or_other_features_is_refused(
+    changed: dict[str, Any], told: str
+) -> None:
+    """Weights belong to what the features mean, even where the shapes agree."""
     with np.load(BytesIO(artefact())) as arrays:
         parts = {name: arrays[name] for name in arrays.files}
-    about = {**json.loads(parts["metadata"].tobytes()), "format": FORMAT + 1}
+    about = {**json.loads(parts["metadata"].tobytes()), **changed}
     parts["metadata"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     buffer = BytesIO()
     np.savez(buffer, **parts)
-    with pytest.raises(ArtefactError, match=f"format {FORMAT + 1}"):
+    with pytest.raises(ArtefactError, match=told):
         TrainedClassifier.from_bytes(buffer.getvalue())
