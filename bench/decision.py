@@ -13,11 +13,13 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 
 from policies.cost import StepLoad, StepShape, StepTime, seed
+from policies.crowds import Crowds
 from policies.decide import Context, Pool, Work, decide
 from policies.evidence import RequestSteps
 from policies.learner import Drafter, Learner
@@ -55,7 +57,7 @@ def main() -> int:
 
 def _measured(decisions: int) -> dict[str, float]:
     rng = Random(1)
-    learner, memory = Learner(MemoryEvidence(), _PROFILES), Memory()
+    learner, memory, crowds = Learner(MemoryEvidence(), _PROFILES), Memory(), Crowds()
     table = PolicyTable(parse_policy(_POLICY, "bench"))
     tasks = [task for task in TASKS if task != "other"]
     cells = [(f"tenant-{tenant}", task) for tenant in range(_TENANTS) for task in tasks]
@@ -73,15 +75,17 @@ def _measured(decisions: int) -> dict[str, float]:
         while next_refresh_s <= now_s:
             started = time.thread_time()
             learner.refresh(next_refresh_s)
+            crowds.refresh(next_refresh_s)
             refreshed.append(time.thread_time() - started)
             next_refresh_s += _REFRESH_S
         tenant, task = rng.choice(cells)
         started = time.thread_time()
         policy = table.resolve(tenant=tenant, task=task, now_s=now_s)
+        work = Work(300.0, 200.0)
         decision = decide(
-            Context(
+            context := Context(
                 policy=policy,
-                pools=pools,
+                pools=tuple(_crowded(pool, crowds, now_s) for pool in pools),
                 estimates={
                     profile: learner.estimate(
                         profile=profile,
@@ -94,11 +98,14 @@ def _measured(decisions: int) -> dict[str, float]:
                     for profile in ("ngram", "draft")
                 },
                 draws=(rng.random(), rng.random(), rng.random()),
-                work=Work(300.0, 200.0),
+                work=work,
                 last=memory.last(tenant, task, now_s),
                 recent_requests=memory.arrived(task, now_s),
             )
         )
+        if decision.score is not None:
+            estimate = context.estimates.get(decision.profile)
+            crowds.sent(decision.score, estimate, work, now_s, cell=(tenant, task))
         taken.append(time.thread_time() - started)
         if decision.k:
             started = time.thread_time()
@@ -115,6 +122,11 @@ def _measured(decisions: int) -> dict[str, float]:
         "refresh_p99_us": _percentile_us(refreshed, 99),
         "refresh_share_of_core_percent": 100.0 * share,
     }
+
+
+def _crowded(pool: Pool, crowds: Crowds, now_s: float) -> Pool:
+    cap, crowding, reading = crowds.met(pool, now_s)
+    return replace(pool, cap=cap, crowding=crowding, reading=reading)
 
 
 def _pools() -> tuple[Pool, ...]:

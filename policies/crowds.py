@@ -70,7 +70,11 @@ class _Cell:
     """A tenant's task in the mix: tokens asked for, older ones weighing less, and what is believed now."""
 
     tokens: float
+    at_s: float
     estimate: Estimate
+
+    def tokens_at(self, now_s: float) -> float:
+        return self.tokens * decay_factor(now_s - self.at_s, HALF_LIFE_S)
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ class _Mix:
     drafted: float = 0.0
     proposing: float = 0.0
     cells: dict[tuple[str, str], _Cell] = field(default_factory=dict)
+    max_k: int = 0
     curves: tuple[_Curve, ...] = ()
     crowd: Crowd = NOT_CROWDED
     read_s: float = -math.inf
@@ -103,8 +108,6 @@ class _Mix:
         self.steps *= factor
         self.drafted *= factor
         self.proposing *= factor
-        for part in self.cells.values():
-            part.tokens *= factor
 
     def per_s(self) -> float:
         """Requests per second; what a sum that just began has not seen yet is known."""
@@ -141,21 +144,30 @@ class Crowds:
         part = mix.cells.get(cell)
         if part is None:
             if len(mix.cells) >= _MOST_CELLS:
-                del mix.cells[min(mix.cells, key=lambda name: mix.cells[name].tokens)]
-            mix.cells[cell] = _Cell(work.output_tokens, estimate)
+                del mix.cells[min(mix.cells, key=lambda name: mix.cells[name].tokens_at(now_s))]
+            mix.cells[cell] = _Cell(work.output_tokens, now_s, estimate)
         else:
-            part.tokens += work.output_tokens
-            part.estimate = estimate
+            part.tokens = part.tokens_at(now_s) + work.output_tokens
+            part.at_s, part.estimate = max(part.at_s, now_s), estimate
+
+    def refresh(self, now_s: float) -> None:
+        """Look at the mixes anew that are older than a fifth of a second: for the background."""
+        for mix in self._mixes.values():
+            if mix.max_k and abs(now_s - mix.read_s) >= _MIXED_S:
+                mix.curves, mix.read_s = _mixed(mix, mix.max_k, now_s), now_s
 
     def met(self, pool: Pool, now_s: float) -> Crowd:
-        """The crowd a request meets in the pool, on whose cap it votes: ask once for every request."""
+        """The crowd a request meets in the pool, on whose cap it votes: ask once for every request.
+
+        What tasks the crowd is of is as `refresh` left it.
+        """
         mix = self._mixes.get(pool.profile)
         if mix is None or mix.requests <= 0.0:
             return NOT_CROWDED
         mix.age(now_s)
         if pool.drafter_is_model:
-            if abs(now_s - mix.read_s) >= _MIXED_S:
-                mix.curves, mix.read_s = _mixed(pool, mix), now_s
+            if not mix.max_k:
+                mix.max_k, mix.curves = pool.max_k, _mixed(mix, pool.max_k, now_s)
             mix.crowd = _voted(pool, mix)
         elif abs(now_s - mix.read_s) >= _FRESH_S:
             mix.crowd, mix.read_s = _crowded(pool, mix), now_s
@@ -186,16 +198,16 @@ def _crowded(pool: Pool, mix: _Mix) -> Crowd:
     return Crowd(crowding=crowding, reading=min(1.0, per_s * few_s))
 
 
-def _mixed(pool: Pool, mix: _Mix) -> tuple[_Curve, ...]:
+def _mixed(mix: _Mix, max_k: int, now_s: float) -> tuple[_Curve, ...]:
     """What every k makes of the recent tasks, as they are believed to be now; drafts weighted by steps."""
     curves = []
-    parts = [part for part in mix.cells.values() if part.tokens > 0]
-    tokens = sum(part.tokens for part in parts)
-    for k in range(pool.max_k + 1 if parts else 0):
-        steps = [part.tokens / part.estimate.lengths[k] for part in parts]
+    parts = [(part.tokens_at(now_s), part.estimate) for part in mix.cells.values()]
+    tokens = sum(weight for weight, _ in parts)
+    for k in range(max_k + 1 if tokens > 0 else 0):
+        steps = [weight / estimate.lengths[k] for weight, estimate in parts]
         total = sum(steps)
-        drafted = sum(s * part.estimate.drafted[k] for s, part in zip(steps, parts, strict=True))
-        proposing = sum(s * part.estimate.proposing[k] for s, part in zip(steps, parts, strict=True))
+        drafted = sum(s * estimate.drafted[k] for s, (_, estimate) in zip(steps, parts, strict=True))
+        proposing = sum(s * estimate.proposing[k] for s, (_, estimate) in zip(steps, parts, strict=True))
         curves.append(_Curve(total / tokens, drafted / total, min(1.0, proposing / total)))
     return tuple(curves)
 
@@ -207,18 +219,23 @@ def _voted(pool: Pool, mix: _Mix) -> Crowd:
     mix.voters = kept * mix.voters + 1.0
     mix.batches = kept * mix.batches + batch
     mix.votes += [0.0] * (len(mix.curves) - len(mix.votes))
-    per_s, reading = mix.per_s() / pool.replicas, 0.0
+    last, passes_s = mix.crowd, []
     for k, curve in enumerate(mix.curves):
         load = StepLoad(
-            requests=batch,
-            verifying=1.0 - (1.0 - curve.proposing) ** batch,
-            drafted=batch * curve.drafted,
-            asked=max(1.0, float(k)),
-            context=batch * context,
+            batch,
+            1.0 - (1.0 - curve.proposing) ** batch,
+            batch * curve.drafted,
+            max(1.0, float(k)),
+            batch * context,
+            reading=last.reading,
         )
-        reading = min(1.0, per_s * pool.step_time.seconds(load))
-        mix.votes[k] = kept * mix.votes[k] + pool.step_time.seconds(load._replace(reading=reading))
-    if not mix.curves or mix.batches < _ALONE * mix.voters:
+        passes_s.append(pool.step_time.seconds(load))
+        mix.votes[k] = kept * mix.votes[k] + passes_s[k]
+    if not passes_s:
+        return last
+    usual_s = passes_s[min(last.cap or 0, len(passes_s) - 1)]
+    reading = min(1.0, mix.per_s() / pool.replicas * usual_s)
+    if mix.batches < _ALONE * mix.voters:
         return Crowd(reading=reading)
     # Votes remember the load and not the acceptance: when that falls, the cap follows at once.
     times = [vote * curve.steps_per_token for vote, curve in zip(mix.votes, mix.curves, strict=False)]

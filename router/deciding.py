@@ -50,7 +50,7 @@ class Decider:
         self._clock = clock
         self._rng = rng or Random()
         self.forecaster = Forecaster()
-        self._crowds = Crowds()
+        self.crowds = Crowds()
 
     def decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Choice:
         """The arm for a request of `task`. Raises UnavailableError when no pool can answer."""
@@ -97,11 +97,11 @@ class Decider:
             return
         self.forecaster.decided(decision.route, score.ttft_s + score.decode_s, now_s)
         estimate = context.estimates.get(score.profile)
-        self._crowds.sent(score, estimate, context.work, now_s, cell=cell)
+        self.crowds.sent(score, estimate, context.work, now_s, cell=cell)
 
     def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
         """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""
-        cap, crowding, reading = self._crowds.met(pool, now_s)
+        cap, crowding, reading = self.crowds.met(pool, now_s)
         pool = replace(pool, cap=cap, crowding=crowding, reading=reading)
         if not pool.full:
             return pool

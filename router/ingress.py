@@ -62,7 +62,9 @@ class Router:
         self._policies = PolicySource(Path(settings.policy.path) if settings.policy.path else None, clock)
         drafters = {profile.name: Drafter(profile.method, profile.k) for profile in settings.profiles}
         self._learning = learning = Learning(self._buffer, drafters)
-        decider = Decider(pools=self._pools, learning=learning, expectations=expectations, clock=clock)
+        self._decider = decider = Decider(
+            pools=self._pools, learning=learning, expectations=expectations, clock=clock
+        )
         admin = Admin(
             snapshot=self._buffer,
             learning=learning,
@@ -147,7 +149,10 @@ class Router:
                 self._policies.watch(self._settings.policy.poll_interval_s), name="watch-policy"
             ),
             asyncio.create_task(self._replayer.run(), name="replay-answers"),
-            asyncio.create_task(self._learning.keep_fresh(self._clock), name="keep-estimates-fresh"),
+            asyncio.create_task(
+                self._learning.keep_fresh(self._clock, self._decider.crowds.refresh),
+                name="keep-estimates-fresh",
+            ),
         ]
 
     async def close(self) -> None:

@@ -87,11 +87,20 @@ class Learning:
             self._complain(profile, "impossible counters of a replay")
 
     async def keep_fresh(
-        self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        clock: Callable[[], float],
+        *refreshes: Callable[[float], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Read tasks anew as they come due, a few at a time, so that no request has to wait for it."""
+        """Read tasks anew as they come due, a few at a time, so that no request has to wait for it.
+
+        `refreshes` are called as well, with the time.
+        """
         while True:
-            self.learner.refresh(clock())
+            now_s = clock()
+            self.learner.refresh(now_s)
+            for refresh in refreshes:
+                refresh(now_s)
             await sleep(_REFRESH_S)
 
     def _complain(self, profile: str, problem: str) -> None:

@@ -179,6 +179,7 @@ class Router:
             work=load,
             length=flying.lengths(),
         )
+        self._crowds.refresh(now_s)
         cap, crowding, reading = self._crowds.met(pool, now_s)
         pool = replace(pool, cap=cap, crowding=crowding, reading=reading)
         if not pool.full:

@@ -85,16 +85,29 @@ class StepTime(NamedTuple):
 
     def seconds(self, load: StepLoad) -> float:
         """Expected duration of a pass over `load`."""
+        # The sum of products with `features`, spelled out: a decision asks for it dozens of times.
+        (
+            base,
+            per_request,
+            wide_s,
+            verify,
+            per_drafted,
+            drafted_reading,
+            per_asked,
+            per_context,
+            per_prefill,
+        ) = self
+        requests, verifying, drafted, asked, context, prefill, reading = load
+        alone = min(1.0, max(0.0, 2.0 - requests - prefill))
         return (
-            self.base
-            + self.per_request * load.requests
-            + self.wide * load.wide
-            + self.verify * load.verifying
-            + self.per_drafted * load.drafted
-            + self.per_drafted_reading * load.drafted_reading
-            + self.per_asked * load.asked
-            + self.per_context * load.context
-            + self.per_prefill * load.prefill
+            base
+            + per_request * requests
+            + wide_s * (1.0 - alone * (1.0 - min(1.0, max(0.0, verifying))))
+            + verify * verifying
+            + drafted * (per_drafted + drafted_reading * (1.0 if prefill > 0 else reading))
+            + per_asked * asked
+            + per_context * context
+            + per_prefill * prefill
         )
 
     def plain_s(self) -> float:

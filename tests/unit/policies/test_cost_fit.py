@@ -66,6 +66,13 @@ def test_a_step_time_is_linear_in_the_features(step_time: StepTime, load: StepLo
     assert step_time.seconds(load) == pytest.approx(expected)
 
 
+@given(coefficients, loads)
+def test_a_passs_time_is_the_sum_over_its_features(step_time: StepTime, load: StepLoad) -> None:
+    """The spelled-out form is the formula."""
+    products = [c * feature for c, feature in zip(step_time, load.features(), strict=True)]
+    assert step_time.seconds(load) == pytest.approx(sum(products))
+
+
 @given(coefficients, loads, st.floats(0.1, 10))
 def test_a_slower_machine_takes_longer_for_everything(
     step_time: StepTime, load: StepLoad, factor: float

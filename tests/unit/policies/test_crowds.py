@@ -36,6 +36,7 @@ def met(
     crowds, found = Crowds(), []
     for number in range(requests):
         now_s, estimate = number / per_s, accepting(alphas[number % len(alphas)])
+        crowds.refresh(now_s)
         found.append(crowds.met(pool, now_s))
         cell = ("acme", f"task-{number % len(alphas)}" if len(alphas) < 10 else "code")
         crowds.sent(score(pool, estimate, k), estimate, WORK, now_s, cell=cell)
@@ -102,6 +103,7 @@ def test_the_cap_does_not_flip_with_every_burst() -> None:
     for number in range(3000):
         in_flight = 100 if number > 600 and number % 150 < 15 else 4
         pool = replace(MODEL, in_flight=in_flight)
+        crowds.refresh(number / 5.0)
         crowd = crowds.met(pool, number / 5.0)
         crowds.sent(score(pool, estimate, 3), estimate, WORK, number / 5.0, cell=("acme", "code"))
         if number > 300:
@@ -138,6 +140,7 @@ def test_whatever_comes_the_figures_are_sane(requests: list[tuple[float, float, 
     crowds = Crowds()
     for now_s, alpha, k in requests:
         crowds.sent(score(MODEL, accepting(alpha), k), accepting(alpha), WORK, now_s, cell=("acme", "code"))
+        crowds.refresh(now_s)
         found = crowds.met(MODEL, now_s)
         assert found.cap is None or 0 <= found.cap <= MODEL.max_k
         assert 1.0 <= found.crowding <= 5.0

@@ -171,3 +171,15 @@ def test_thin_evidence_is_called_a_cold_start() -> None:
     """With the same arms compared."""
     cold = decided(estimates={"ngram": accepting(0.5, steps=10)})
     assert (cold.route, cold.reason) == ("speculative", Reason.COLD_START)
+
+
+def test_where_a_pools_crowd_voted_for_drafts_its_requests_need_no_guard() -> None:
+    """The drafter works for everybody anyway; who decodes plainly there only stays longer in the others' way."""
+    pool = replace(DRAFT, in_flight=4, length=6.0, work=StepLoad(requests=4, verifying=1, drafted=4, asked=1))
+    unsure = {"draft": accepting(0.3, spread=0.2)}
+    alone = decided(pools=(pool,), estimates=unsure)
+    assert (alone.route, alone.reason) == ("vanilla", Reason.UNCERTAIN)
+    voted = decided(pools=(replace(pool, cap=1),), estimates=unsure)
+    assert (voted.route, voted.reason, voted.k) == ("speculative", Reason.GAIN, 1)
+    beside_a_plain_pool = decided(pools=(VANILLA, replace(pool, cap=1)), estimates=unsure)
+    assert beside_a_plain_pool.route == "vanilla"
