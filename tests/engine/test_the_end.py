@@ -22,7 +22,15 @@ LONG = {"prompt": "a b c d", "max_tokens": 1500, "temperature": 0, "ignore_eos":
 
 def engine_processes(host: EngineHost) -> list[psutil.Process]:
     children = psutil.Process(host.process.pid).children(recursive=True)
-    return [process for process in children if process.name().startswith("VLLM")]
+    return [process for process in children if _name(process).startswith("VLLM")]
+
+
+def _name(process: psutil.Process) -> str:
+    """Empty for one that ended while it was looked at: starting engines have short-lived children."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def shared_memory(processes: list[psutil.Process]) -> set[Path]:

@@ -29,6 +29,7 @@ loads = st.builds(
     asked=st.floats(0, 16),
     context=st.floats(0, 1e5),
     prefill=st.floats(0, 8192),
+    reading=st.floats(0, 1),
 )
 coefficients = st.builds(StepTime, *(st.floats(0, 1) for _ in range(FEATURES)))
 
