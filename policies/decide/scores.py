@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from policies.acceptance import Estimate
-from policies.cost import StepLoad
+from policies.cost import StepLoad, queue_wait_s
 from policies.decide.context import Context, NoPoolError, Pool, Score
 from policies.resolve import EffectivePolicy
 
@@ -232,7 +232,7 @@ class _Engine:
         stay_s = pool.residence_s
         if stay_s is None:
             stay_s = self._ttft_s + self._tokens * self._pool.step_time.seconds(self._joined)
-        return (pool.in_flight - pool.capacity + 1) / max(1, pool.capacity) * stay_s
+        return queue_wait_s(pool.in_flight, pool.capacity, stay_s)
 
     def _meets_objective(self, tpot_s: float) -> bool:
         if self._by_rate:
