@@ -117,12 +117,11 @@ def _alpha(service: Service) -> dict[tuple[str, str, str | None], float]:
     }
 
 
-def test_every_task_ends_on_an_arm_that_is_not_slower_than_the_other_route(
-    service: Service, record_property: Any
-) -> None:
-    """After mixed traffic some tasks speculate and some do not, and neither choice is confidently the slower.
+def test_after_mixed_traffic_the_chosen_arm_differs_by_task(service: Service, record_property: Any) -> None:
+    """Code that is copied ends on speculation and emits several tokens a step; some other task stays plain.
 
-    How much faster is the benchmark's to say: `python -m bench.chosen_arms`.
+    Which arm is how much faster is the benchmark's to say: `python -m bench.chosen_arms`. The ratios of times
+    are recorded beside the result, not judged.
     """
 
     def ask(task: str, messages: Any, route: str = "auto") -> dict[str, Any]:
@@ -134,17 +133,17 @@ def test_every_task_ends_on_an_arm_that_is_not_slower_than_the_other_route(
     }
     prompts |= {task: prompts_by_task(None, 5)[task] for task in ("extraction", "qa", "support")}
     warm_up(ask, prompts, 100)
-    rows = [summary(task, compared(ask, task, of_task)) for task, of_task in prompts.items()]
-    for row in rows:
+    rows = {task: summary(task, compared(ask, task, of_task)) for task, of_task in prompts.items()}
+    for task, row in rows.items():
         print(
-            f"{row['task']:12s} {row['profile']:8s} k={row['k']} {row['reason']:10s} "
+            f"{task:12s} {row['profile']:8s} k={row['k']} {row['reason']:10s} "
             f"TPOT / other route {row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
         )
-        record_property(f"tpot_ratio_{row['task']}", round(row["ratio"], 3))
-    assert {row["route"] for row in rows} == {"speculative", "vanilla"}
-    assert next(row for row in rows if row["task"] == "code")["ratio_high"] < 1
-    for row in rows:
-        assert row["ratio_low"] <= 1.03, row
+        record_property(f"tpot_ratio_{task}", round(row["ratio"], 3))
+    assert {row["route"] for row in rows.values()} == {"speculative", "vanilla"}
+    assert rows["code"]["route"] == "speculative"
+    details = _ask(service, "code", EDITS[0], **{"X-Specroute-Route": "speculative"})
+    assert details["acceptance_length"] > 2
 
 
 def test_answers_of_the_plain_route_teach_what_drafts_would_have_done(service: Service) -> None:
