@@ -2,11 +2,11 @@
 
 First `--warm-up` requests of all tasks in turn, two at a time, so that the router learns. Then each prompt is
 asked twice, one after the other and each first in turn: once as the router decides, and once on the other
-route (plainly where it speculated, at the best k where it did not). The service's policy must say
-`allow_overrides: true`. Prints a line per task with the ratio of the times per output token and its 90 %
-interval (bootstrap over prompts), or JSON Lines.
+route (plainly where it speculated, at the best k where it did not); `--rounds` times over. The service's
+policy must say `allow_overrides: true`. Prints a line per task with the ratio of the times per output token
+and its 90 % interval (bootstrap over prompts), or JSON Lines.
 
-    python -m bench.chosen_arms --warm-up 300 --per-task 8
+    python -m bench.chosen_arms --warm-up 300 --per-task 8 --rounds 3
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, cycle, islice, zip_longest
+from itertools import chain, cycle, islice, product, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +32,9 @@ _RESAMPLES = 4000
 
 
 class Pair(NamedTuple):
-    """One prompt, as decided and on the other route: the details of both answers."""
+    """One prompt, as decided and on the other route: its number and the details of both answers."""
 
+    prompt: int
     decided: dict[str, Any]
     other: dict[str, Any]
 
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--prompts", type=Path, help="JSON Lines with task and messages")
     parser.add_argument("--per-task", type=int, default=8)
     parser.add_argument("--warm-up", type=int, default=300, help="requests before anything is measured")
+    parser.add_argument("--rounds", type=int, default=1, help="pairs of answers per prompt")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -63,7 +65,7 @@ def main() -> int:
         warm_up(ask, prompts, options.warm_up)
         slower = False
         for task, of_task in prompts.items():
-            row = summary(task, compared(ask, task, of_task))
+            row = summary(task, compared(ask, task, of_task, options.rounds))
             slower |= row["ratio_low"] is not None and row["ratio_low"] > 1.0
             print(json.dumps(row) if options.json else _words(row), flush=True)
     return int(slower)
@@ -79,13 +81,13 @@ def warm_up(ask: Ask, prompts: dict[str, list[Any]], requests: int) -> None:
                 print(f"\rwarming up: {number}/{requests}", end="", file=sys.stderr)
 
 
-def compared(ask: Ask, task: str, prompts: Sequence[Any]) -> list[Pair]:
+def compared(ask: Ask, task: str, prompts: Sequence[Any], rounds: int = 1) -> list[Pair]:
     """Every prompt as decided and on the other route; what was decided by chance is asked again."""
     route = _decided(ask, task, prompts[0])["route"]
     pairs = []
-    for number, messages in enumerate(prompts):
+    for turn, (number, messages) in product(range(rounds), enumerate(prompts)):
         other = "vanilla" if route == "speculative" else "speculative"
-        if number % 2:
+        if (turn + number) % 2:
             forced = ask(task, messages, other)
             decided = _decided(ask, task, messages)
         else:
@@ -95,7 +97,7 @@ def compared(ask: Ask, task: str, prompts: Sequence[Any]) -> list[Pair]:
         if forced["reason"] != "override":
             raise SystemExit("the service does not honour X-Specroute-Route: set allow_overrides: true")
         if decided["route"] != forced["route"]:
-            pairs.append(Pair(decided, forced))
+            pairs.append(Pair(number, decided, forced))
         route = decided["route"]
     return pairs
 
@@ -109,7 +111,9 @@ def _decided(ask: Ask, task: str, messages: Any) -> dict[str, Any]:
 def summary(task: str, pairs: Sequence[Pair]) -> dict[str, Any]:
     """The chosen arm, and the ratio of its time per output token to the other route's with its interval.
 
-    The ratio is that of the sums over prompts. Answers of one token have no time per token and do not count.
+    The ratio is that of the sums over prompts, each with the mean of its rounds: rounds take out the noise of
+    the machine, and only other prompts tell about other prompts. Answers of one token have no time per token
+    and do not count.
     """
     usable = [
         pair for pair in pairs if min(pair.decided["completion_tokens"], pair.other["completion_tokens"]) > 1
@@ -119,7 +123,7 @@ def summary(task: str, pairs: Sequence[Pair]) -> dict[str, Any]:
     (profile, k), _ = arms.most_common(1)[0] if arms else (("-", 0), 0)
     row: dict[str, Any] = {
         "task": task,
-        "prompts": len(usable),
+        "prompts": len({pair.prompt for pair in usable}),
         "profile": profile,
         "k": k,
         "route": "speculative" if k else "vanilla",
@@ -130,7 +134,10 @@ def summary(task: str, pairs: Sequence[Pair]) -> dict[str, Any]:
         "ratio_high": None,
     }
     if usable:
-        times = np.array([[_tpot_s(pair.decided), _tpot_s(pair.other)] for pair in usable])
+        rounds = defaultdict(list)
+        for pair in usable:
+            rounds[pair.prompt].append((_tpot_s(pair.decided), _tpot_s(pair.other)))
+        times = np.array([np.mean(of_prompt, axis=0) for of_prompt in rounds.values()])
         rng = np.random.default_rng(1)
         sums = times[rng.integers(0, len(times), (_RESAMPLES, len(times)))].sum(axis=1)
         low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.05, 0.95])
