@@ -18,6 +18,7 @@ from random import Random
 
 import numpy as np
 
+from policies.cells import Origin
 from policies.cost import StepLoad, StepShape, StepTime, seed
 from policies.crowds import Crowds
 from policies.decide import Context, Pool, Work, decide
@@ -125,8 +126,7 @@ def _measured(decisions: int) -> dict[str, float]:
 
 
 def _crowded(pool: Pool, crowds: Crowds, now_s: float) -> Pool:
-    cap, crowding, reading = crowds.met(pool, now_s)
-    return replace(pool, cap=cap, crowding=crowding, reading=reading)
+    return replace(pool, **crowds.met(pool, now_s)._asdict())
 
 
 def _pools() -> tuple[Pool, ...]:
@@ -153,15 +153,8 @@ def _pools() -> tuple[Pool, ...]:
 def _record(learner: Learner, rng: Random, profile: str, cell: tuple[str, str], now_s: float) -> None:
     tenant, task = cell
     accepted = [min(4, int(rng.expovariate(0.6))) for _ in range(40)]
-    learner.record(
-        profile=profile,
-        task=task,
-        temperature="mid",
-        tenant=tenant,
-        steps=RequestSteps(4, [4] * 40, accepted),
-        half_life_s=600.0,
-        now_s=now_s,
-    )
+    origin = Origin(task, "mid", tenant, half_life_s=600.0)
+    learner.record(profile, origin, RequestSteps(4, [4] * 40, accepted), now_s)
 
 
 def _percentile_us(seconds: list[float], percent: float) -> float:

@@ -50,6 +50,19 @@ class CellKey(NamedTuple):
         return self.profile.removesuffix(REPLAY_SUFFIX)
 
 
+class Origin(NamedTuple):
+    """Whose request showed something, and for how long that counts. With a profile it names a cell."""
+
+    task: str
+    temperature: TemperatureBucket
+    tenant: str
+    half_life_s: float
+
+    def cell(self, profile: str) -> CellKey:
+        """The tenant's cell; see `CellKey` for the task's and that of replays."""
+        return CellKey(profile, self.task, self.temperature, self.tenant)
+
+
 @dataclass(frozen=True, slots=True)
 class CellDelta:
     """What one flush adds to a cell: counters that will decay, and totals that never do."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 from policies.acceptance import Estimate, estimate, estimate_copying, replays
-from policies.cells import CellDelta, CellKey, CellReader, TemperatureBucket
+from policies.cells import CellDelta, CellKey, CellReader, Origin, TemperatureBucket
 from policies.evidence import RequestSteps, counters, is_sound, lifetime
 from policies.priors import prior
 from policies.resolve import EffectivePolicy
@@ -20,6 +20,8 @@ FRESH_S: Final = 1.0
 """How old an estimate may be that does not concern a tenant's own last request, in seconds."""
 IDLE_S: Final = 300.0
 """Tasks nobody asked about for so long are no longer refreshed."""
+_MAX_DROPPED: Final = 1_000
+"""Estimates that wait for being made anew; where there are more, the rest is made when it is asked for."""
 _MAX_TASKS: Final = 10_000
 """Profiles, tasks and different settings together."""
 
@@ -61,47 +63,28 @@ class Learner:
         self.rejected = 0
         """Outcomes whose counts could not be true; they count nowhere."""
 
-    def record(
-        self,
-        *,
-        profile: str,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        steps: RequestSteps,
-        half_life_s: float,
-        now_s: float,
-    ) -> bool:
+    def record(self, profile: str, origin: Origin, steps: RequestSteps, now_s: float) -> bool:
         """Count one completed request in its task's cell and its tenant's; False if it cannot be true."""
-        if steps.problem() is not None or not _is_possible(half_life_s, now_s):
+        if steps.problem() is not None or not _is_possible(origin.half_life_s, now_s):
             self.rejected += 1
             return False
-        delta = CellDelta(half_life_s, counters(steps), lifetime(steps))
-        self._add(CellKey(profile, task, temperature, tenant), delta, now_s)
-        self._drop(CellKey(profile, task, temperature, tenant))
+        delta = CellDelta(origin.half_life_s, counters(steps), lifetime(steps))
+        self._add(origin.cell(profile), delta, now_s)
         return True
 
     def record_replay(
-        self,
-        *,
-        profile: str,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        counters: Mapping[str, float],
-        half_life_s: float,
-        now_s: float,
+        self, profile: str, origin: Origin, counters: Mapping[str, float], now_s: float
     ) -> bool:
         """Count the replay of an answer by the drafter of `profile`; False if it cannot be true.
 
         `counters` are those of `policies.replay`. They go to cells of their own, see `CellKey.of_replays`.
         """
-        if not is_sound(counters) or not replays(counters).at or not _is_possible(half_life_s, now_s):
+        possible = _is_possible(origin.half_life_s, now_s)
+        if not possible or not is_sound(counters) or not replays(counters).at:
             self.rejected += 1
             return False
-        delta = CellDelta(half_life_s, counters, {"requests": 1})
-        self._add(CellKey(profile, task, temperature, tenant).of_replays(), delta, now_s)
-        self._drop(CellKey(profile, task, temperature, tenant))
+        delta = CellDelta(origin.half_life_s, counters, {"requests": 1})
+        self._add(origin.cell(profile).of_replays(), delta, now_s)
         return True
 
     def estimate(
@@ -175,6 +158,7 @@ class Learner:
 
     def _add(self, key: CellKey, delta: CellDelta, now_s: float) -> None:
         self._evidence.record({key._replace(tenant=None): delta, key: delta}, now_s)
+        self._drop(key)
 
     def _read(self, asked: _Asked, now_s: float) -> TaskBeliefs:
         beliefs = self._reader.read(asked.profile, asked.task, asked.settings, now_s)
@@ -192,7 +176,8 @@ class Learner:
         for settings in self._settings.get((profile, task), ()):
             asked = _Asked(profile, task, settings)
             beliefs = self._tasks[asked]
-            if key.tenant is not None and beliefs.drop(key.temperature, key.tenant):
+            was_kept = key.tenant is not None and beliefs.drop(key.temperature, key.tenant)
+            if key.tenant is not None and was_kept and len(self._dropped) < _MAX_DROPPED:
                 self._dropped[(asked, key.temperature, key.tenant)] = None
             if beliefs.requests < FEW_REQUESTS:
                 beliefs.read_s = -math.inf

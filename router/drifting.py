@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from policies.acceptance import Estimate
-from policies.cells import CellKey, TemperatureBucket
+from policies.cells import CellKey, Origin, TemperatureBucket
 from policies.drift import DriftEvent, DriftMonitor, forget_factor
 from policies.evidence import RequestSteps
 from router.learning import Learning
@@ -86,30 +86,19 @@ class Drifting:
         self._act(events, outcome.at_s)
 
     def record_replay(
-        self,
-        *,
-        profile: str,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        counters: Mapping[str, float],
-        half_life_s: float,
-        now_s: float,
+        self, profile: str, origin: Origin, counters: Mapping[str, float], now_s: float
     ) -> None:
         """Learn from a replayed answer, then watch it."""
-        self._learning.record_replay(
-            profile=profile,
-            task=task,
-            temperature=temperature,
-            tenant=tenant,
-            counters=counters,
-            half_life_s=half_life_s,
-            now_s=now_s,
-        )
-        key = CellKey(profile, task, temperature)
+        self._learning.record_replay(profile, origin, counters, now_s)
+        key = origin.cell(profile)._replace(tenant=None)
         self._note_cuts(key, now_s)
         events = self._monitor.observe_counts(
-            profile, task, counters, self._estimate(key.of_replays(), now_s), now_s, temperature=temperature
+            profile,
+            key.task,
+            counters,
+            self._estimate(key.of_replays(), now_s),
+            now_s,
+            temperature=key.temperature,
         )
         self._act(events, now_s)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from policies.cells import TemperatureBucket
+from policies.cells import Origin
 from policies.evidence import RequestSteps
 from policies.learner import Drafter, Evidence, Learner
 from replicas.frames import Ending
@@ -34,56 +34,19 @@ class Learning:
         """Outcomes whose counts could not be true; they count nowhere."""
         return self.learner.rejected
 
-    def record(
-        self,
-        *,
-        profile: str,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        k: int,
-        ending: Ending,
-        half_life_s: float,
-        now_s: float,
-    ) -> None:
+    def record(self, profile: str, origin: Origin, k: int, ending: Ending, now_s: float) -> None:
         """Count one completed request in its task's cell and its tenant's. Never raises, never waits."""
         if not ending.counted:
             return
         steps = RequestSteps(k, ending.per_step_drafted, ending.per_step_accepted)
-        counted = self.learner.record(
-            profile=profile,
-            task=task,
-            temperature=temperature,
-            tenant=tenant,
-            steps=steps,
-            half_life_s=half_life_s,
-            now_s=now_s,
-        )
-        if not counted:
+        if not self.learner.record(profile, origin, steps, now_s):
             self._complain(profile, steps.problem() or "impossible time or half-life")
 
     def record_replay(
-        self,
-        *,
-        profile: str,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        counters: Mapping[str, float],
-        half_life_s: float,
-        now_s: float,
+        self, profile: str, origin: Origin, counters: Mapping[str, float], now_s: float
     ) -> None:
         """Count what the copying drafter of `profile` would have done for a finished answer."""
-        counted = self.learner.record_replay(
-            profile=profile,
-            task=task,
-            temperature=temperature,
-            tenant=tenant,
-            counters=counters,
-            half_life_s=half_life_s,
-            now_s=now_s,
-        )
-        if not counted:
+        if not self.learner.record_replay(profile, origin, counters, now_s):
             self._complain(profile, "impossible counters of a replay")
 
     async def keep_fresh(

@@ -13,11 +13,11 @@ from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from policies.cells import TemperatureBucket
+from policies.cells import Origin
 from policies.replay import Lookup, Replayed, replay_each
 from replicas.frames import Ending, Frame
 from replicas.profiles import ModelSpec, Profile
@@ -99,23 +99,8 @@ class ReplayTotals:
     failed: int = 0
 
 
-class ReplaySink(Protocol):
-    """Takes one answer's counters for one pool; `policies.learner.Learner.record_replay` is one."""
-
-    def __call__(
-        self,
-        *,
-        profile: str,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        counters: Mapping[str, float],
-        half_life_s: float,
-        now_s: float,
-    ) -> object:
-        """Count it."""
-        ...
-
+ReplaySink = Callable[[str, Origin, Mapping[str, float], float], object]
+"""Takes a pool's profile, whose answer it was, its counters there and the time: `Learner.record_replay`."""
 
 _Found = tuple[str, Mapping[str, float]]
 """A pool's profile, and the counters of one answer there."""
@@ -123,10 +108,7 @@ _Found = tuple[str, Mapping[str, float]]
 
 class _Waiting(NamedTuple):
     transcript: Transcript
-    task: str
-    temperature: TemperatureBucket
-    tenant: str
-    half_life_s: float
+    origin: Origin
 
 
 class Replayer:
@@ -161,18 +143,11 @@ class Replayer:
         """What a new request's tokens are noted in; None where no pool copies and nobody should bother."""
         return Transcript() if self._pools else None
 
-    def submit(
-        self,
-        transcript: Transcript,
-        ending: Ending,
-        *,
-        task: str,
-        temperature: TemperatureBucket,
-        tenant: str,
-        half_life_s: float,
-    ) -> None:
+    def submit(self, transcript: Transcript, ending: Ending, origin: Origin) -> None:
         """Queue a completed request's answer, if it can be replayed. Never waits."""
-        if len(transcript.answer) < 2 or not transcript.is_whole(ending):  # noqa: PLR2004 - the prefill's, and one
+        if not self._pools or not transcript.is_whole(ending):
+            return
+        if len(transcript.answer) < 2:  # noqa: PLR2004 - the prefill's, and one
             return
         if ending.prompt_tokens + ending.completion_tokens > self._limits.tokens:
             self.totals.too_long += 1
@@ -180,7 +155,7 @@ class Replayer:
         if len(self._queue) >= self._limits.waiting:
             self._queue.popleft()
             self.totals.dropped += 1
-        self._queue.append(_Waiting(transcript, task, temperature, tenant, half_life_s))
+        self._queue.append(_Waiting(transcript, origin))
         self._arrived.set()
 
     async def run(self) -> None:
@@ -196,15 +171,7 @@ class Replayer:
         """Replay one answer for every pool; returns the seconds of a core this took."""
         found, used_s = await asyncio.to_thread(self._timed, waiting.transcript)
         for profile, counters in found:
-            self._sink(
-                profile=profile,
-                task=waiting.task,
-                temperature=waiting.temperature,
-                tenant=waiting.tenant,
-                counters=counters,
-                half_life_s=waiting.half_life_s,
-                now_s=self._clock(),
-            )
+            self._sink(profile, waiting.origin, counters, self._clock())
         if found:
             self.totals.replayed += 1
         else:

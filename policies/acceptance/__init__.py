@@ -7,7 +7,9 @@ prior_strength:
     alpha_i ~ Beta(m * mu + accepted_i, m * (1 - mu) + proposed_i - accepted_i)
     c_i     ~ Beta(m * mu + proposed_i, m * (1 - mu) + reached_i - proposed_i)
 
-on counts divided by the design effect (`design`), because the steps of one request resemble one another.
+on counts divided by the design effect (`design`), because the steps of one request resemble one another;
+m is in steps, of which position i is given those that get there. What steps with one k say of another is
+corrected for requests that differ (`carryover`).
 Parents are the task's prior, moved by what all tasks of the profile have in common (`shift`), then the task
 over all temperatures, then the task at this temperature, then the tenant's own (`levels`): small tenants
 borrow from their task, and quiet ones drift back toward it, and widen, as their counts decay. Drafters that

@@ -41,6 +41,8 @@ from policies.acceptance.levels import (
 from policies.evidence import MAX_POSITIONS, Position, sound_parts
 
 _ROUNDING: Final = 1e-6
+_NO_POSITION: Final = (Position(0.0, 0.0, 0.0),)
+"""Of answers of two tokens: their only step is their last, of which rejections do not count."""
 _NAMES: Final = tuple((f"drafted:{k}", f"proposing:{k}") for k in range(1, MAX_POSITIONS + 1))
 
 
@@ -93,7 +95,7 @@ def replays(counts: Mapping[str, float], factor: float = 1.0, above: Replays = N
     counted = tuple(Position(r * factor, p * factor, a * factor) for r, p, a in parts[0])
     variances = above.variances
     if len(variances) < len(groups):
-        variances = accepted_variances(chances(counted), len(groups))
+        variances = accepted_variances(chances(counted or _NO_POSITION), len(groups))
     found: list[AtK] = []
     slack = 1 + _ROUNDING
     for number, group in enumerate(groups):
@@ -145,13 +147,13 @@ def estimate_copying(
 
 
 def assumed_at(prior: Prior, prior_strength: float, highest: int) -> MeansAtK:
-    """The prior, by k."""
+    """What the prior gives to the task, by k."""
     curves = curves_of(prior.acceptance, prior.coverage, (0.0,) * len(prior.acceptance), highest)
     return MeansAtK(
         [length - 1.0 for length in curves.lengths[1:]],
         list(curves.drafted[1:]),
         list(curves.proposing[1:]),
-        [prior_strength] * highest,
+        [joined(prior_strength, prior_strength)] * highest,
     )
 
 

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 from policies.acceptance.estimates import NORMAL_90
 from policies.evidence import Cluster, Position, clusters, positions
 
-PRIOR_CORRELATION: Final = 0.12
-"""Assumed correlation of two steps of one request: alpha differs between requests by about 0.13."""
-PRIOR_REQUESTS: Final = 4.0
+PRIOR_CORRELATION: Final = 0.15
+"""Assumed correlation of two steps of one request: alpha differs between requests by about 0.15."""
+PRIOR_REQUESTS: Final = 2.0
 """How many requests that assumption is worth."""
 
 # Student's 95 % points in powers of 1/freedom (Abramowitz, Stegun, "Handbook", 26.7.5), for z = NORMAL_90.
@@ -27,7 +27,8 @@ class Design(NamedTuple):
     """The design effect of counters, what it says of single steps, and the requests it was estimated from.
 
     `effect`: how many steps are worth one independent step, at least 1. `correlation`: of two steps of one
-    request. `freedom`: degrees of freedom, requests less the rates that were estimated from them.
+    request. `freedom`: degrees of freedom, requests of equal length that would be worth as much, less the
+    rates that were estimated from them.
     """
 
     effect: float
@@ -49,9 +50,11 @@ def design(
 
         D = N / (N - G) * sum over requests of (y - x * Y_k / X_k)^2 / sum over k of X_k * Var(a | k)
 
-    for N requests in G groups, one for each k. Few requests are pulled toward what is assumed, which is a
-    `correlation` between the steps of a request: D_0 = 1 + correlation * (s - 1), where s is the mean number
-    of steps of the request that a step belongs to (Kish). Long answers thereby start from a large effect.
+    for N requests in G groups, one for each k. A long request draws the rate toward itself, so N is not
+    their number but Kish's effective one, sum over k of X_k^2 / (sum of x^2). Few requests are pulled toward
+    what is assumed, which is a `correlation` between the steps of a request: D_0 = 1 + correlation * (s - 1),
+    where s is the mean number of steps of the request that a step belongs to (Kish). Long answers thereby
+    start from a large effect.
     """
     variances = accepted_variances(chances(counted), len(counted))
     squares = independent = requests = freedom = size = steps = 0.0
@@ -60,11 +63,12 @@ def design(
             continue
         size += group.xx
         steps += group.x
-        if group.requests > 1 and variances:
+        worth = _worth(group)
+        if worth > 1 and variances:
             squares += _squares(group)
             independent += group.x * variances[min(group.k, len(variances)) - 1]
-            requests += group.requests
-            freedom += group.requests - 1
+            requests += worth
+            freedom += worth - 1
     if steps <= 0:
         return Design(1.0, correlation, 0.0)
     effect = _blended(requests * squares, independent, freedom, 1.0 + correlation * (size / steps - 1.0))
@@ -77,10 +81,10 @@ def design_of(group: Cluster, variance: float, correlation: float) -> tuple[floa
     if group.x <= 0:
         return 1.0, 0.0
     assumed = 1.0 + correlation * (group.xx / group.x - 1.0)
-    if group.requests <= 1:
+    worth = _worth(group)
+    if worth <= 1:
         return max(1.0, assumed), 0.0
-    freedom = group.requests - 1
-    return _blended(group.requests * _squares(group), group.x * variance, freedom, assumed), freedom
+    return _blended(worth * _squares(group), group.x * variance, worth - 1, assumed), worth - 1
 
 
 def design_effect(counts: Mapping[str, float]) -> float:
@@ -120,6 +124,11 @@ def widening(freedom: float) -> float:
     total = freedom + PRIOR_REQUESTS
     first, second, third = _STUDENT
     return 1.0 + (first + (second + third / total) / total) / total / NORMAL_90
+
+
+def _worth(group: Cluster) -> float:
+    """How many requests of equal length say as much of a ratio as these do."""
+    return min(group.requests, group.x * group.x / group.xx) if group.xx > 0 else 0.0
 
 
 def _squares(group: Cluster) -> float:

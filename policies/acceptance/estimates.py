@@ -49,9 +49,10 @@ class Estimate:
     `deviations` its standard deviation, `drafted` the draft tokens that a step is expected to verify, and
     `proposing` the chance that it verifies any. They follow from the positions unless `curves` says them.
 
-    Deviations are those of the normal distribution that has the same 90 % interval: with few requests they
-    are wider than the posterior's own (see `design.widening`), so that a decision that takes quantiles of
-    them is as careful as the interval.
+    Deviations are those of the log-normal distribution that has the same 90 % interval (relative ones are
+    the deviations of its logarithm): with few requests they are wider than the posterior's own (see
+    `design.widening`). A decision takes the time per token, which goes with 1 / L_k, as log-normal with
+    them, hence is as careful as the interval.
     """
 
     acceptance: tuple[float, ...]
@@ -86,11 +87,12 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 90 % interval of `alpha`."""
+        """The 90 % interval of `alpha`: that of E[L_k], whose logarithm is taken as normal."""
         length, deviation = self.length(self.reference_k)
+        factor = math.exp(NORMAL_90 * deviation / length)
         return (
-            effective_acceptance(length - NORMAL_90 * deviation, self.reference_k),
-            effective_acceptance(length + NORMAL_90 * deviation, self.reference_k),
+            effective_acceptance(length / factor, self.reference_k),
+            effective_acceptance(length * factor, self.reference_k),
         )
 
     def length(self, k: int) -> tuple[float, float]:

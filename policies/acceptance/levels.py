@@ -8,24 +8,29 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from policies.acceptance.carryover import carried
 from policies.acceptance.design import NO_DESIGN, PRIOR_CORRELATION, Design, design, widening
-from policies.acceptance.estimates import Estimate, Prior
+from policies.acceptance.estimates import Estimate, Prior, curves_of
 from policies.evidence import MAX_POSITIONS, Cluster, Position, sound_parts
 
-COMMON_ERROR: Final = 0.3
+COMMON_ERROR: Final = 0.6
 """How much of the error of given means all positions share, as a part of its variance: who expected too much
 of the first draft token is likely to have expected too much of the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The (decayed) counters of one level, read once: by position, and what requests say of their worth."""
+    """The (decayed) counters of one level, read once: by position, and what requests say of their worth.
+
+    `asked` is the share of the steps that ran with each k.
+    """
 
     counted: tuple[Position, ...] = ()
     design: Design = NO_DESIGN
     requests: float = 0.0
     drafted: float = 0.0
     accepted: float = 0.0
+    asked: tuple[tuple[int, float], ...] = ()
 
     @property
     def steps(self) -> float:
@@ -63,7 +68,13 @@ def level(counts: Mapping[str, float], factor: float = 1.0, correlation: float =
         requests=sum(group.requests for group in groups),
         drafted=counts.get("drafted", 0.0) * factor,
         accepted=counts.get("accepted", 0.0) * factor,
+        asked=_asked(groups),
     )
+
+
+def _asked(groups: Sequence[Cluster]) -> tuple[tuple[int, float], ...]:
+    steps = sum(group.x for group in groups)
+    return tuple((group.k, group.x / steps) for group in groups) if steps > 0 else ()
 
 
 def scaled(group: Cluster, factor: float) -> Cluster:
@@ -89,7 +100,8 @@ def estimate(
     A level's mean is one draw of strength m around the one above, which is known as well as the *other*
     evidence there says: what a tenant counted is part of its task's counters, and is taken out of them first,
     lest it count twice. With M the weight behind the mean above, the strength is therefore
-    1 / (1/m + 1/M), which is m where there is much of other evidence.
+    1 / (1/m + 1/M), which is m where there is much of other evidence. The prior is a guess, of weight M = m.
+    Strengths are in steps: a position gets as many tries of them as it would be reached, see `strengths`.
     """
     read: list[Level] = []
     for counts in levels:
@@ -107,14 +119,21 @@ def estimate(
 
 
 def assumed(prior: Prior, task: Level, prior_strength: float, reference_k: int) -> Means:
-    """The prior, by as many positions as the task has or the reference k needs."""
+    """What the prior gives to the task, by as many positions as the task has or the reference k needs."""
     depth = max(1, reference_k, len(prior.acceptance), len(prior.coverage), len(task.counted))
-    return Means(
-        [prior.acceptance[min(i, len(prior.acceptance) - 1)] for i in range(depth)],
-        [prior_strength] * depth,
-        [prior.coverage[min(i, len(prior.coverage) - 1)] for i in range(depth)],
-        [prior_strength] * depth,
-    )
+    acceptance = [prior.acceptance[min(i, len(prior.acceptance) - 1)] for i in range(depth)]
+    coverage = [prior.coverage[min(i, len(prior.coverage) - 1)] for i in range(depth)]
+    given = [joined(strength, strength) for strength in strengths(acceptance, coverage, prior_strength)]
+    return Means(acceptance, given, coverage, list(given))
+
+
+def strengths(acceptance: Sequence[float], coverage: Sequence[float], steps: float) -> list[float]:
+    """Tries that so many steps have at each position: all at the first, R_i at the one after i accepted."""
+    found = []
+    for a, c in zip(acceptance, coverage, strict=True):
+        found.append(steps)
+        steps *= a * c
+    return found
 
 
 def learned(given: Means, one: Level, below: Level = EMPTY_LEVEL) -> Means:
@@ -139,9 +158,10 @@ def learned(given: Means, one: Level, below: Level = EMPTY_LEVEL) -> Means:
 
 def descended(above: Means, prior_strength: float) -> Means:
     """What one level gives to the next."""
+    own = strengths(above.acceptance, above.coverage, prior_strength)
     return above._replace(
-        proposals=[joined(prior_strength, weight) for weight in above.proposals],
-        reaches=[joined(prior_strength, weight) for weight in above.reaches],
+        proposals=[joined(*pair) for pair in zip(own, above.proposals, strict=True)],
+        reaches=[joined(*pair) for pair in zip(own, above.reaches, strict=True)],
     )
 
 
@@ -170,6 +190,14 @@ def concluded(given: Means, own: Level, *, task: Level, reference_k: int, max_k:
         counted = max(0.0, of_a + of_c - from_above) + a_variance * c_variance
         spread.append(math.sqrt(from_above + wider * counted))
         shared.append(math.sqrt(COMMON_ERROR * from_above))
+    curves = curves_of(found.acceptance, found.coverage, spread, max(max_k, reference_k), shared=shared)
+    curves = carried(
+        curves,
+        asked=task.asked,
+        correlation=task.design.correlation,
+        requests=task.requests,
+        steps=task.steps,
+    )
     shown = own if own.drafted > 0 else task
     return Estimate(
         acceptance=tuple(found.acceptance),
@@ -182,4 +210,5 @@ def concluded(given: Means, own: Level, *, task: Level, reference_k: int, max_k:
         draft_acceptance_rate=shown.accepted / shown.drafted if shown.drafted > 0 else None,
         evidence_requests=task.requests,
         max_k=max_k,
+        curves=curves,
     )

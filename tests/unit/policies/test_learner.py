@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.acceptance import Estimate, pooled
-from policies.cells import CellDelta, CellKey, CellRecord, TemperatureBucket
+from policies.cells import CellDelta, CellKey, CellRecord, Origin, TemperatureBucket
 from policies.evidence import RequestSteps
 from policies.learner import FRESH_S, IDLE_S, Drafter, Learner
 from policies.memory_evidence import MemoryEvidence
@@ -69,25 +69,11 @@ class Bench:
         half_life_s: float = HALF_LIFE_S,
         now_s: float = T0,
     ) -> bool:
-        return self.learner.record(
-            profile=profile,
-            task=task,
-            temperature=temperature,
-            tenant=tenant,
-            steps=steps,
-            half_life_s=half_life_s,
-            now_s=now_s,
-        )
+        return self.learner.record(profile, Origin(task, temperature, tenant, half_life_s), steps, now_s)
 
     def replay(self, counters: Mapping[str, float], *, tenant: str = "acme", now_s: float = T0) -> bool:
         return self.learner.record_replay(
-            profile="ngram",
-            task="code",
-            temperature="low",
-            tenant=tenant,
-            counters=counters,
-            half_life_s=HALF_LIFE_S,
-            now_s=now_s,
+            "ngram", Origin("code", "low", tenant, HALF_LIFE_S), counters, now_s
         )
 
     def believed(

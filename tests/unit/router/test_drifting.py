@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from fakes import T0, Clock, ending, policy_text, request
 
-from policies.cells import CellDelta, CellKey, CellRecord
+from policies.cells import CellDelta, CellKey, CellRecord, Origin
 from policies.decide import Decision, Reason
 from policies.drift import DriftEvent, TaskShare
 from policies.evidence import RequestSteps, counters
@@ -67,16 +67,7 @@ class Router:
         end = ending(steps.per_step_drafted, steps.per_step_accepted)
         self.clock.now_s += 0.1
         if learn:
-            self.learning.record(
-                profile="draft",
-                task="code",
-                temperature="low",
-                tenant=tenant,
-                k=k,
-                ending=end,
-                half_life_s=600.0,
-                now_s=self.clock.now_s,
-            )
+            self.learning.record("draft", Origin("code", "low", tenant, 600.0), k, end, self.clock.now_s)
         self.drifting.on_outcome(
             Outcome(
                 request=request(temperature=0.0),
@@ -100,15 +91,8 @@ class Router:
             for name, count in counters(self.steps(alpha, 1)).items()
             if name not in {"steps", "tokens", "drafted", "accepted"}
         } | {"drafted:1": 30.0, "proposing:1": 30.0}
-        self.drifting.record_replay(
-            profile="draft",
-            task="code",
-            temperature="low",
-            tenant="acme",
-            counters=counts,
-            half_life_s=600.0,
-            now_s=self.clock.now_s,
-        )
+        origin = Origin("code", "low", "acme", 600.0)
+        self.drifting.record_replay("draft", origin, counts, self.clock.now_s)
 
     @property
     def kinds(self) -> list[str]:

@@ -7,7 +7,7 @@ from fakes import T0, ending
 
 import router.learning
 from policies.acceptance import Estimate
-from policies.cells import CellDelta, CellKey
+from policies.cells import CellDelta, CellKey, Origin
 from policies.learner import Drafter
 from policies.resolve import EffectivePolicy
 from replicas.frames import Ending
@@ -36,16 +36,7 @@ def policy() -> EffectivePolicy:
 
 
 def record(learning: Learning, given: Ending | None = None, *, k: int = 4, tenant: str = "acme") -> None:
-    learning.record(
-        profile="draft",
-        task="code",
-        temperature="low",
-        tenant=tenant,
-        k=k,
-        ending=given or ending(),
-        half_life_s=HALF_LIFE_S,
-        now_s=T0,
-    )
+    learning.record("draft", Origin("code", "low", tenant, HALF_LIFE_S), k, given or ending(), T0)
 
 
 def believed(
@@ -196,15 +187,8 @@ def test_replays_that_cannot_be_true_are_named_once(
 ) -> None:
     """And reach no cell."""
     for _ in range(3):
-        learning.record_replay(
-            profile="ngram",
-            task="code",
-            temperature="low",
-            tenant="acme",
-            counters={"steps:1": float("nan")},
-            half_life_s=HALF_LIFE_S,
-            now_s=T0,
-        )
+        origin = Origin("code", "low", "acme", HALF_LIFE_S)
+        learning.record_replay("ngram", origin, {"steps:1": float("nan")}, T0)
     assert (len(buffer), learning.rejected, len(caplog.records)) == (0, 3, 1)
 
 

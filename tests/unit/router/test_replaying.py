@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import NGRAM, T0, VANILLA, Clock, FakePool, Harness, ending, request
 
+from policies.cells import Origin
 from policies.replay import Lookup, replay
 from replicas.frames import Frame, ReplicaError, packed
 from replicas.profiles import ModelSpec, Profile, PromptLookup
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.unit
 PROMPT = [1, 2, 3, 4, 5, 1, 2]
 ANSWER = [3, 4, 5, 1, 2, 3, 9, 9]
 POOLS = (CopyingPool("ngram", Lookup(2, 5), 4, 8192), CopyingPool("wide", Lookup(1, 3), 2, 8192))
-ASIDE = {"task": "code", "temperature": "low", "tenant": "acme", "half_life_s": 60.0}
+ORIGIN = Origin("code", "low", "acme", half_life_s=60.0)
 
 
 def transcript(prompt: list[int] = PROMPT, answer: list[int] = ANSWER) -> Transcript:
@@ -42,7 +44,7 @@ class Rig:
     """A replayer whose core time and rests are scripted, and what it hands on."""
 
     def __init__(self, pools: tuple[CopyingPool, ...] = POOLS, **limits: Any) -> None:
-        self.taken: list[dict[str, Any]] = []
+        self.taken: list[tuple[str, Origin, Mapping[str, float], float]] = []
         self.rests: asyncio.Queue[float] = asyncio.Queue()
         self.core_s = 0.0
         self.rested = asyncio.Event()
@@ -56,8 +58,8 @@ class Rig:
             sleep=self.rest,
         )
 
-    def sink(self, **values: Any) -> None:
-        self.taken.append(values)
+    def sink(self, profile: str, origin: Origin, counters: Mapping[str, float], now_s: float) -> None:
+        self.taken.append((profile, origin, counters, now_s))
 
     def core_timer(self) -> float:
         """Every replay takes 2 ms of a core."""
@@ -68,8 +70,8 @@ class Rig:
         self.rests.put_nowait(seconds)
         await self.rested.wait()
 
-    def submit(self, noted: Transcript | None = None, told: Any = None, **changes: Any) -> None:
-        self.replayer.submit(noted or transcript(), told or account(), **{**ASIDE, **changes})
+    def submit(self, noted: Transcript | None = None, told: Any = None, *, tenant: str = "acme") -> None:
+        self.replayer.submit(noted or transcript(), told or account(), ORIGIN._replace(tenant=tenant))
 
     async def run(self, answers: int) -> list[float]:
         """Work through so many answers; returns the rest after each."""
@@ -87,17 +89,15 @@ async def test_an_answer_is_replayed_for_every_copying_pool() -> None:
     rig.submit()
     await rig.run(1)
     assert rig.taken == [
-        {
-            **ASIDE,
-            "now_s": T0,
-            "profile": pool.profile,
-            "counters": replay(
-                PROMPT, ANSWER, pool.lookup, pool.max_k, max_model_len=pool.max_model_len
-            ).counters(),
-        }
+        (
+            pool.profile,
+            ORIGIN,
+            replay(PROMPT, ANSWER, pool.lookup, pool.max_k, max_model_len=pool.max_model_len).counters(),
+            T0,
+        )
         for pool in POOLS
     ]
-    assert rig.taken[0]["counters"]["tokens:4"] == len(ANSWER) - 1
+    assert rig.taken[0][2]["tokens:4"] == len(ANSWER) - 1
 
 
 async def test_rests_keep_to_the_share_of_a_core() -> None:
@@ -115,7 +115,8 @@ async def test_when_too_much_comes_the_newest_are_kept() -> None:
         rig.submit(tenant=f"tenant-{number}")
     assert rig.replayer.totals.dropped == 3
     await rig.run(2)
-    assert [taken["tenant"] for taken in rig.taken if taken["profile"] == "ngram"] == ["tenant-3", "tenant-4"]
+    taken = [origin.tenant for profile, origin, *_ in rig.taken if profile == "ngram"]
+    assert taken == ["tenant-3", "tenant-4"]
 
 
 async def test_answers_that_come_during_a_rest_are_replayed_after_it() -> None:
@@ -131,7 +132,7 @@ async def test_answers_that_come_during_a_rest_are_replayed_after_it() -> None:
         await rig.rests.get()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert rig.taken[-1]["tenant"] == "later"
+    assert rig.taken[-1][1].tenant == "later"
 
 
 @pytest.mark.parametrize(
@@ -218,10 +219,9 @@ async def test_answers_of_both_routes_are_replayed(tmp_path: Path, mode: str) ->
     calls = harness.vanilla.calls + harness.ngram.calls
     assert [call.prompt_tokens for call in calls] == [True]
     await rig.run(1)
-    (taken,) = rig.taken
-    assert (taken["task"], taken["tenant"], taken["temperature"]) == ("code", "anonymous", "low")
-    assert taken["half_life_s"] == 600
-    assert taken["counters"]["tokens:4"] == len(ANSWER) - 1
+    ((_, origin, counters, _),) = rig.taken
+    assert origin == Origin("code", "low", "anonymous", half_life_s=600)
+    assert counters["tokens:4"] == len(ANSWER) - 1
 
 
 @pytest.mark.parametrize(
