@@ -1,0 +1,194 @@
+"""A canary on fake engines behind two routers: a harmful one is stopped, a harmless one promoted."""
+
+import json
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from redis import Redis
+from services import MODEL, SPECROUTE, Service, policy, until
+
+from router.canary_store import CanaryStore, ConnectedCanaries, FakeCanaryStore, TrialName
+from router.stats_protocol import FlushId, StoreUnavailableError
+from router.store import RedisStore, StoreSettings
+from router.store_records import KeyNames
+from router.valkey import EmbeddedValkey
+
+pytestmark = pytest.mark.integration
+
+FOLLOWED_S = 4.0
+"""In force everywhere, on a machine that has other things to do; the contract says 2 s."""
+CANARY = {"policy": "next.yaml", "share": "50%", "stop": {"confidence": 0.999, "min_requests": 30}}
+PLAINLY: dict[str, Any] = {
+    "mode": "threshold",
+    "threshold": {"enable_above": 0.95, "disable_below": 0.9},
+    "exploration": {"share": 0.0, "max_share": 0.0},
+}
+"""Speculates where nearly all is accepted: nowhere here."""
+HARMFUL: dict[str, Any] = {
+    "mode": "always_speculative",
+    "k": {"mode": "fixed", "min": 8, "max": 8, "default": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("canary")
+    (folder / "policy.yaml").write_text(policy("main", **PLAINLY, canary=CANARY))
+    (folder / "next.yaml").write_text(policy("harmful", **HARMFUL))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def routers(
+    folder: Path, valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Two routers over two fake pools, one store."""
+    service = Service(
+        tmp_path_factory.mktemp("routers"),
+        routers=2,
+        policy={"path": str(folder / "policy.yaml")},
+        store={"url": valkey.url},
+        model={"name": MODEL},
+        fake_engines={"step_ms": 4, "prefill_ms": 2},
+    )
+    try:
+        yield service.wait_until_ready()
+    finally:
+        service.end(signal.SIGINT, group=True)
+
+
+def ask(service: Service, *_: object) -> str:
+    """One request of a task whose drafts are not accepted: the name of the policy that decided it."""
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": f"a poem {uuid4().hex}"}],
+        "max_tokens": 16,
+        "metadata": {"task": "creative", "fake_alpha": 0.02},
+    }
+    response = httpx.post(f"{service.url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
+    label: str = response.headers["x-specroute-policy"]
+    return label.partition("@")[0]
+
+
+def asked(service: Service, number: int) -> Counter[str]:
+    """Which policy decided how many requests, four at a time."""
+    with ThreadPoolExecutor(4) as pool:
+        return Counter(pool.map(lambda _: ask(service), range(number)))
+
+
+def phases(service: Service) -> set[str]:
+    """The phases routers are in; each answer comes from one of them."""
+    return {service.get("/admin/v1/canary")["phase"] for _ in range(8)}
+
+
+def test_a_harmful_candidate_is_stopped_everywhere(routers: Service) -> None:
+    """By itself, with the evidence in the log and for the admin, on both routers."""
+    until(lambda: phases(routers) == {"running"}, 15.0)
+    began, decided = time.monotonic(), Counter[str]()
+    while "stopped" not in phases(routers):
+        decided += asked(routers, 20)
+        assert decided.total() < 2000, decided
+    print(
+        f"stopped after {decided['harmful']} requests of its own, {time.monotonic() - began:.1f} s of traffic"
+    )
+    until(lambda: phases(routers) == {"stopped"}, FOLLOWED_S)
+    assert decided["harmful"] > 0
+    assert set(asked(routers, 40)) == {"main"}
+    state = routers.get("/admin/v1/canary")
+    assert "decode time" in state["stopped"]["because"]
+    assert state["stopped"]["decode_time"]["lower"] > 1
+    until(lambda: "canary harmful@" in routers.stderr, FOLLOWED_S)
+    line = next(
+        line for line in routers.stderr.splitlines() if "canary harmful@" in line and "stopped" in line
+    )
+    print(line)
+    assert "decode time per token" in line
+    assert "creative" in line
+    metrics = httpx.get(f"{routers.url}/metrics").text
+    assert 'specroute_canary_phase{candidate="harmful@' in metrics
+
+
+def test_a_harmless_candidate_is_promoted_by_the_operator(routers: Service, folder: Path) -> None:
+    """It is not stopped, not promoted by itself, and in force everywhere once the operator says so."""
+    (folder / "next.yaml").write_text(policy("harmless", mode="always_vanilla"))
+    until(lambda: phases(routers) == {"running"}, 15.0)
+    decided = asked(routers, 200)
+    assert set(decided) == {"main", "harmless"}
+    state = routers.get("/admin/v1/canary")
+    print(f"harmless: {state['verdict']}, {state['requests']}, total time {state['total_time']}")
+    assert (state["phase"], state["verdict"]) == ("running", "undecided")
+    command = [SPECROUTE, "policy", "promote", "--url", routers.url, "--note", "as quick", "--json"]
+    promoted = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    print(f"promoted: {promoted}")
+    assert promoted["policy"].startswith("harmless@")
+    assert promoted["routers"] == 2
+    assert set(asked(routers, 20)) == {"harmless"}
+    assert routers.get("/admin/v1/policy")["origin"] == "promote"
+    until(lambda: phases(routers) == {"off"}, FOLLOWED_S)
+    assert httpx.post(f"{routers.url}/admin/v1/policy/promote").status_code == 409
+
+
+@pytest.fixture(params=["fake", "valkey"])
+def store(request: pytest.FixtureRequest, valkey: EmbeddedValkey, patient: StoreSettings) -> CanaryStore:
+    if request.param == "fake":
+        return FakeCanaryStore()
+    return ConnectedCanaries(RedisStore(valkey.url, f"org/{uuid4().hex}", settings=patient), "m")
+
+
+async def test_sums_of_routers_add_up_in_the_store(store: CanaryStore) -> None:
+    """Each flush once, however often it is sent; a trial is that of two revisions."""
+    trial = TrialName(uuid4().hex[:12], uuid4().hex[:12])
+    assert await store.add(trial, FlushId("a", 0), {}) == ({}, "")
+    for writer in ("a", "b"):
+        for _ in range(2):
+            record = await store.add(trial, FlushId(writer, 1), {"main:0:code:requests": 2.0, "x:y": -4.25})
+    again = await store.add(trial, FlushId("a", 2), {"main:0:code:requests": 1.0})
+    assert {name: value for name, value in again.sums.items() if ":0:" in name or name == "x:y"} == {
+        "main:0:code:requests": 5.0,
+        "x:y": -8.5,
+    }
+    assert record.stopped == ""
+    other = await store.add(trial._replace(main="other"), FlushId("a", 3), {})
+    assert other.sums == {}
+
+
+async def test_the_first_stop_stands(store: CanaryStore) -> None:
+    """Whoever stops a candidate later hears of the first one; every trial of the candidate says so."""
+    candidate = uuid4().hex[:12]
+    assert await store.stop(candidate, "slow") == "slow"
+    assert await store.stop(candidate, "late") == "slow"
+    for main in ("one", "two"):
+        assert (await store.add(TrialName(candidate, main), FlushId("a", 1), {})).stopped == "slow"
+
+
+async def test_a_damaged_sum_does_not_keep_the_rest_from_counting(
+    valkey: EmbeddedValkey, patient: StoreSettings
+) -> None:
+    """It begins anew, as if it had not been there."""
+    store = ConnectedCanaries(RedisStore(valkey.url, model := f"org/{uuid4().hex}", settings=patient), model)
+    trial = TrialName("a" * 12, "b" * 12)
+    key = f"{KeyNames(model).prefix}policy:canary:{trial.candidate}:{trial.main}"
+    Redis.from_url(valkey.url).hset(key, mapping={"main:0:code:requests": "many", "main:0:code:failed": "1"})
+    added = {"main:0:code:requests": 2.0, "main:0:code:failed": 2.0}
+    record = await store.add(trial, FlushId("a", 1), added)
+    assert {name: record.sums[name] for name in added} == {
+        "main:0:code:requests": 2.0,
+        "main:0:code:failed": 3.0,
+    }
+    assert Redis.from_url(valkey.url).ttl(key) > 0
+
+
+async def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
+    """With the error that routers wait out."""
+    away = ConnectedCanaries(RedisStore(f"unix://{tmp_path}/none.sock", "m"), "m")
+    with pytest.raises(StoreUnavailableError):
+        await away.add(TrialName("a", "b"), FlushId("a", 1), {})
