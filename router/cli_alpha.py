@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from http.client import HTTPException
 from typing import Annotated, Any
 from urllib.error import HTTPError
@@ -11,8 +12,8 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import typer
-from rich.table import Table
 
+from router.alpha_watch import STORE_AWAY, Answer, ServiceError, chosen, table, watch
 from router.cli_output import table_console
 from router.settings import ADMIN_TOKEN_VARIABLE
 
@@ -20,62 +21,62 @@ _TIMEOUT_S = 10
 _BAD_INPUT = 2
 
 
-def alpha(
+def alpha(  # noqa: PLR0917 - an option each
     url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's own figures.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="At most so many rows, those with the most steps.")] = 60,
+    watching: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the service's answer as JSON.")] = False,
 ) -> None:
-    """Show acceptance per task and profile, with its interval and evidence.
+    """Show acceptance per task, tenant, temperature and profile: its interval, its evidence, the arm in use.
+
+    With --watch also how it changes: the trend compares with five minutes ago, or with the first look where
+    that is not so long ago. ↑ and ↓ mean that alpha left the interval it had then.
 
     Set SPECROUTE_ADMIN_TOKEN when the service has an admin token.
 
-    Example: specroute alpha --task code
+    For example:
+
+    - `specroute alpha --task code`
+    - `specroute alpha --watch --tenant acme`
     """
-    answer = _get(f"{url.rstrip('/')}/admin/v1/alpha")
-    entries = [
-        entry for entry in answer["entries"] if entry["tenant"] == tenant and task in {None, entry["task"]}
-    ]
-    if as_json:
-        typer.echo(json.dumps({**answer, "entries": entries}))
+    if not _is_http(url):
+        typer.echo(f"specroute: --url: {url!r} is no http:// or https:// URL", err=True)
+        raise typer.Exit(_BAD_INPUT)
+    address = f"{url.rstrip('/')}/admin/v1/alpha"
+
+    def fetch() -> Answer:
+        return chosen(_get(address), task=task, tenant=tenant)
+
+    try:
+        if watching:
+            watch(
+                fetch,
+                table_console(),
+                rows=rows,
+                interval_s=interval,
+                clock=time.monotonic,
+                sleep=time.sleep,
+                as_json=as_json,
+            )
+        else:
+            _show(fetch(), rows, as_json=as_json)
+    except KeyboardInterrupt:
         return
-    table = Table(
-        "task",
-        "profile",
-        "temperature",
-        "alpha",
-        "90 % interval",
-        "coverage",
-        "length",
-        "steps",
-        "requests",
-        box=None,
-        pad_edge=False,
-    )
-    for entry in entries:
-        table.add_row(*_cells(entry))
-    table_console().print(table if entries else "nothing learned yet: send some requests first")
+    except ServiceError as error:
+        typer.echo(f"specroute: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _show(answer: Answer, rows: int, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    table_console().print(table(answer, rows))
     if not answer["store_up"]:
-        typer.echo("the store does not answer: these are this router's own figures", err=True)
-
-
-def _cells(entry: dict[str, Any]) -> list[str]:
-    interval = entry["interval"]
-    return [
-        entry["task"],
-        entry["profile"],
-        entry["temperature"] or "all",
-        _number(entry["alpha"]),
-        f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-",
-        _number(entry["coverage"][0] if entry["coverage"] else None),
-        _number(entry["acceptance_length"]),
-        f"{entry['steps']:.0f}",
-        str(entry["lifetime"]["requests"]),
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+        typer.echo(STORE_AWAY, err=True)
 
 
 def _is_http(url: str) -> bool:
@@ -86,21 +87,18 @@ def _is_http(url: str) -> bool:
 
 
 def _get(url: str) -> Any:
-    if not _is_http(url):
-        typer.echo(f"specroute: --url: {url!r} is no http:// or https:// URL", err=True)
-        raise typer.Exit(_BAD_INPUT)
     request = Request(url)  # noqa: S310 - the scheme was checked
     if token := os.environ.get(ADMIN_TOKEN_VARIABLE):
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
             answer = json.load(response)
+    except HTTPError as error:
+        problem = f"{error.code} {error.reason}: is {ADMIN_TOKEN_VARIABLE} set?"
+    except (OSError, HTTPException, ValueError) as error:
+        problem = f"{getattr(error, 'reason', error)}: is the service running?"
+    else:
         if isinstance(answer, dict) and "entries" in answer:
             return answer
-        typer.echo(f"specroute: {url}: what answers there is no specroute", err=True)
-    except HTTPError as error:
-        typer.echo(f"specroute: {url}: {error.code} {error.reason}: is {ADMIN_TOKEN_VARIABLE} set?", err=True)
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        typer.echo(f"specroute: {url}: {reason}: is the service running?", err=True)
-    raise typer.Exit(1)
+        problem = "what answers there is no specroute"
+    raise ServiceError(f"{url}: {problem}")

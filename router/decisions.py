@@ -1,0 +1,150 @@
+"""The newest decisions, for `GET /admin/v1/decisions`: why did this request go there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, get_args
+
+from policies.decide import Reason, Route
+from policies.memory import MAX_TASKS, Recent
+from policies.problems import choices_hint
+from policies.units import parse_duration
+from router.decision_entry import entry
+from router.decision_log import DecisionLog
+from router.errors import BadRequestError
+from router.explanations import explanation
+from router.outcomes import Outcome, Result
+
+_KEPT: Final = 1000
+_MOST_LISTED: Final = 1000
+_USUALLY_LISTED: Final = 100
+_BY_CHANCE: Final = frozenset(
+    {
+        Reason.EXPLORATION,
+        Reason.HOLDOUT,
+        Reason.OVERRIDE,
+        Reason.UNSUPPORTED,
+        Reason.SATURATED,
+        Reason.POOL_UNAVAILABLE,
+        Reason.FAILOVER,
+    }
+)
+"""Reasons that say nothing of what is chosen for a task otherwise."""
+_SAME: Final = ("tenant", "task", "route", "profile", "reason", "policy", "result", "request_id")
+_CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
+    "route": get_args(Route),
+    "reason": tuple(reason.value for reason in Reason),
+    "result": get_args(Result),
+}
+
+
+class Query(NamedTuple):
+    """What is asked for: entries with these values, not older than `since_s`, at most `limit`."""
+
+    limit: int = _USUALLY_LISTED
+    since_s: float = -math.inf
+    same: Mapping[str, str] = {}
+
+    def takes(self, entry: Mapping[str, Any]) -> bool:
+        """Whether the entry is asked for; a policy may be named without its revision."""
+        if entry["at"] < self.since_s:
+            return False
+        for name, wanted in self.same.items():
+            value = entry[name]
+            if value != wanted and not (name == "policy" and value.partition("@")[0] == wanted):
+                return False
+        return True
+
+
+def read_query(given: Mapping[str, str], now_s: float) -> Query:
+    """The query that URL parameters describe.
+
+    Raises:
+        BadRequestError: Naming the parameter that cannot be used.
+    """
+    known = ("limit", "since", *_SAME)
+    for name, value in given.items():
+        if name not in known:
+            raise BadRequestError(f"{name}: unknown parameter; {choices_hint(name, known)}", param=name)
+        if value not in _CLOSED.get(name, (value,)):
+            hint = choices_hint(value, _CLOSED[name])
+            raise BadRequestError(f"{name}: {value[:64]!r} is none; {hint}", param=name)
+    return Query(
+        _limit(given.get("limit", str(_USUALLY_LISTED))),
+        _since_s(given["since"], now_s) if "since" in given else -math.inf,
+        {name: given[name] for name in _SAME if name in given},
+    )
+
+
+class Decisions:
+    """Keeps the last outcomes of this router, and the arm that was last chosen for each task and tenant."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, *, kept: int = _KEPT) -> None:
+        self._clock = clock
+        self._entries: deque[dict[str, Any]] = deque(maxlen=kept)
+        self._arms: Recent[tuple[str | None, str], dict[str, Any]] = Recent(MAX_TASKS)
+        self.log: DecisionLog | None = None
+        """The log that is written beside, whose counts `listed` tells."""
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Keep one outcome."""
+        self._entries.append(entry(outcome))
+        decision = outcome.decision
+        if decision.reason not in _BY_CHANCE:
+            profile, k = decision.intended or (decision.profile, decision.k)
+            arm = {"profile": profile, "k": k, "reason": decision.reason.value, "at": outcome.at_s}
+            self._arms.set((outcome.request.tenant, outcome.task), arm)
+            self._arms.set((None, outcome.task), arm)
+
+    def listed(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """The newest first, each with its explanation, as URL parameters ask.
+
+        Raises:
+            BadRequestError: Naming the parameter that cannot be used.
+        """
+        query = read_query(given, self._clock())
+        return {"decisions": list(self._found(query)), "log": self.log.counts() if self.log else None}
+
+    def arm(self, task: str, tenant: str | None) -> dict[str, Any] | None:
+        """The arm that was chosen last for the task and tenant (None: for anybody), chance and outages apart.
+
+        In shadow mode it is the one that was only decided. None where nothing was decided yet.
+        """
+        return self._arms.get((tenant, task))
+
+    def _found(self, query: Query) -> Iterator[dict[str, Any]]:
+        found = 0
+        for one in reversed(self._entries):
+            if found >= query.limit:
+                return
+            if query.takes(one):
+                found += 1
+                yield {**one, "explanation": explanation(one)}
+
+
+def _limit(given: str) -> int:
+    if (
+        not (given.isascii() and given.isdecimal())
+        or len(given) > len(str(_MOST_LISTED))
+        or not 1 <= int(given) <= _MOST_LISTED
+    ):
+        raise BadRequestError(f"limit: a whole number from 1 to {_MOST_LISTED}", param="limit")
+    return int(given)
+
+
+def _since_s(given: str, now_s: float) -> float:
+    """A moment: seconds since 1970, an ISO time, or how long ago."""
+    try:
+        if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", given):
+            return float(given)
+        if re.fullmatch(r"[0-9.]+[a-z0-9.]*", given):
+            return now_s - parse_duration(given)
+        return dt.datetime.fromisoformat(given).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        hint = "write 10m for ten minutes ago, 2026-11-23T09:00+01:00, or seconds since 1970"
+        raise BadRequestError(f"since: {given[:64]!r} is no time; {hint}", param="since") from None
