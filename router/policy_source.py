@@ -1,73 +1,106 @@
-"""The policy in force: loaded at start, reloaded when its file changes, never replaced by a broken one."""
+"""The policy in force: what requests ask, and what operators are told about it."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from policies.loading import PolicyError, parse_policy
-from policies.resolve import EffectivePolicy, PolicyTable
-from policies.schema import CustomTask
+from policies.loading import PolicyError
+from policies.preferences import Preferences
+from policies.resolve import EffectivePolicy
+from policies.schema import CustomTask, RoutingPolicy
 from policies.tasks import TASKS
+from router.policy_file import Loaded, PolicyFile, default_policy, load
+from router.policy_protocol import PolicyVersion
+
+__all__ = ["PolicySource", "PolicyState", "default_policy"]
 
 _log = logging.getLogger(__name__)
 
-_MAX_BYTES = 2 * 2**20
+Rejected = Literal["file", "store"]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """What `GET /admin/v1/policy` tells: the text in force, and what is wrong with a newer one."""
+    """What `GET /admin/v1/policy` tells: the text in force, its origin, what is wrong with a newer one.
+
+    `version`, `origin`, `author`, `note` and `at` are those of the version in the store. Without a version
+    the policy is the file's own, known to this router only.
+    """
 
     name: str
     revision: str
     source: str
     text: str
     rejected: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A policy that can be used: what requests ask, and what operators are told."""
-
-    table: PolicyTable
-    state: PolicyState
-    custom_tasks: tuple[CustomTask, ...]
-
-    @property
-    def label(self) -> str:
-        return f"{self.state.name}@{self.state.revision}"
+    version: int | None = None
+    origin: str = "file"
+    author: str = ""
+    note: str = ""
+    at: float | None = None
 
 
 class PolicySource:
-    """Holds the policy table and watches the file it came from.
+    """Holds the policy table that requests are resolved with, and the file it came from.
 
-    A revision is the first 12 hex digits of the text's SHA-256, so that routers agree on it without talking.
-    Changes are found by reading, not by modification times: a ConfigMap swaps a symbolic link.
+    What is in force changes between two requests: one that got its settings from one policy is never labelled
+    with another. Which policy that is, of the file's and those in the store, `router.policy_sync` decides.
     """
 
-    def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        """Load the policy; `clock` (seconds since 1970) says which of its schedules apply.
+    def __init__(
+        self,
+        path: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        preferences: Callable[[str], Preferences | None] = lambda _: None,
+        may_start_without_file: bool = False,
+    ) -> None:
+        """Load the policy.
+
+        Args:
+            path: The policy file; None is the built-in policy.
+            clock: Seconds since 1970; says which of the policy's schedules apply.
+            preferences: What a tenant set for itself.
+            may_start_without_file: Where the file cannot be used, begin with the built-in policy: the store
+                may have one. `file_policy` is None then.
 
         Raises:
             PolicyError: The file cannot be used.
             OSError: The file cannot be read.
         """
-        self._path = path
+        self.file = PolicyFile(path)
+        self.file_policy: Loaded | None = None
         self._clock = clock
-        self._last_text: bytes | None = self._read()
-        self._take_over(self._loaded(self._last_text))
+        self._preferences = preferences
+        self._rejected: dict[Rejected, str] = {}
+        self._version: PolicyVersion | None = None
+        found = self.file.newest()
+        if isinstance(found, Loaded):
+            self.file_policy = found
+        elif found is not None and not may_start_without_file:
+            raise found
+        self._loaded = self.file_policy or load(default_policy().encode(), "default.yaml")
+        self._state = self._described()
+        self._note(found)
 
     @property
     def label(self) -> str:
         """name@revision, for `X-Specroute-Policy`."""
-        return self._label
+        return self._loaded.label
+
+    @property
+    def loaded(self) -> Loaded:
+        """The policy in force, ready for use."""
+        return self._loaded
+
+    @property
+    def version(self) -> PolicyVersion | None:
+        """The version in the store that is in force, None for a policy the store does not have."""
+        return self._version
 
     @property
     def state(self) -> PolicyState:
@@ -75,88 +108,107 @@ class PolicySource:
         return self._state
 
     @property
+    def policy(self) -> RoutingPolicy:
+        """The policy in force, as it was read."""
+        return self._loaded.table.policy
+
+    @property
     def custom_tasks(self) -> tuple[CustomTask, ...]:
         """The operator's own tasks."""
-        return self._custom_tasks
+        return self._loaded.custom_tasks
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Every task a request may name: the built-in ones and the operator's own."""
-        return (*TASKS, *(task.name for task in self._custom_tasks))
+        return (*TASKS, *(task.name for task in self.custom_tasks))
 
     def resolve(self, *, tenant: str, task: str) -> EffectivePolicy:
         """What holds for this tenant and task now."""
-        return self._table.resolve(tenant=tenant, task=task, now_s=self._clock())
+        return self._loaded.table.resolve(
+            tenant=tenant, task=task, now_s=self._clock(), preferences=self._preferences(tenant)
+        )
 
     def reload(self) -> bool:
-        """Read the file again; True when another policy is in force afterwards. Never raises."""
-        return self._apply(self._newest())
+        """Read the file again and use it, whatever the store has; True when another policy is in force then.
 
-    async def watch(
-        self, interval_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> None:
-        """Reload for as long as the task lives."""
-        while self._path is not None:
-            await sleep(interval_s)
-            # Reading and parsing take their time elsewhere. The switch happens here, between two requests:
-            # one that got its settings from one policy must not be labelled with another.
-            self._apply(await asyncio.to_thread(self._newest))
+        Never raises.
+        """
+        before = self.label
+        if self.note_file(self.file.newest()) and self.file_policy is not None:
+            self.take_over(self.file_policy)
+        return self.label != before
 
-    def _newest(self) -> _Loaded | PolicyError | OSError | None:
-        """The file's policy, or why there is none; None when the file is as it was."""
-        try:
-            text = self._read()
-            if text == self._last_text:
-                return None
-            self._last_text = text
-            return self._loaded(text)
-        except PolicyError as error:
-            return error
-        except OSError as error:
-            self._last_text = None  # so that the same text, once it is back, withdraws the complaint
-            return error
+    def note_file(self, found: Loaded | PolicyError | OSError | None) -> bool:
+        """Remember what `file.newest` found; True when it is a policy that can be used."""
+        if found is None:
+            return False
+        self._note(found)
+        if isinstance(found, Loaded):
+            self.file_policy = found
+            return True
+        return False
 
-    def _apply(self, found: _Loaded | PolicyError | OSError | None) -> bool:
-        match found:
-            case None:
-                return False
-            case OSError():
-                self._reject(f"{self._path}: {found.strerror or found}")
-                return False
-            case PolicyError():
-                self._reject(str(found))
-                return False
-        before = self._label
-        self._take_over(found)
-        _log.info("policy %s is in force", self._label)
-        return self._label != before
-
-    def _read(self) -> bytes:
-        if self._path is None:
-            return default_policy().encode()
-        with self._path.open("rb") as file:
-            return file.read(_MAX_BYTES)
-
-    def _loaded(self, text: bytes) -> _Loaded:
-        source = str(self._path) if self._path is not None else "default.yaml"
-        policy = parse_policy(text, source)
-        revision = hashlib.sha256(text).hexdigest()[:12]
-        state = PolicyState(policy.metadata.name, revision, source, text.decode())
-        return _Loaded(PolicyTable(policy), state, policy.spec.custom_tasks)
-
-    def _take_over(self, loaded: _Loaded) -> None:
-        self._table, self._label, self._state = loaded.table, loaded.label, loaded.state
-        self._custom_tasks = loaded.custom_tasks
-
-    def _reject(self, problems: str) -> None:
-        if problems == self._state.rejected:
+    def take_over(self, loaded: Loaded, version: PolicyVersion | None = None) -> None:
+        """Put a policy in force; `version` is its place in the store, None when it has none."""
+        if loaded is self._loaded and version == self._version:
             return
-        _log.error("policy rejected, %s stays in force:\n%s", self._label, problems)
-        self._state = PolicyState(
-            self._state.name, self._state.revision, self._state.source, self._state.text, rejected=problems
+        is_another = loaded.revision != self._loaded.revision
+        self._loaded, self._version = loaded, version
+        self._state = self._described()
+        if is_another:
+            _log.info("policy %s is in force: %s", self.label, _words(self._state))
+
+    def reject(self, what: Rejected, problems: str | None) -> None:
+        """Tell what is wrong with the file, or with the store's version; None when it is mended."""
+        if problems == self._rejected.get(what):
+            return
+        if problems is None:
+            del self._rejected[what]
+        else:
+            self._rejected[what] = problems
+            _log.error("policy rejected, %s stays in force:\n%s", self.label, problems)
+        self._state = self._described()
+
+    def rejects(self, what: Rejected) -> bool:
+        """Whether there is something newer that cannot be used."""
+        return what in self._rejected
+
+    def _note(self, found: Loaded | PolicyError | OSError | None) -> None:
+        match found:
+            case OSError():
+                self.reject("file", f"{self.file.path}: {found.strerror or found}")
+            case PolicyError():
+                self.reject("file", str(found))
+            case Loaded():
+                self.reject("file", None)
+
+    def _described(self) -> PolicyState:
+        loaded, version = self._loaded, self._version
+        state = PolicyState(
+            name=loaded.name,
+            revision=loaded.revision,
+            source=loaded.source,
+            text=loaded.text.decode(),
+            rejected="\n".join(self._rejected.values()) or None,
+            origin="preset" if self.file.path is None else "file",
+        )
+        if version is None:
+            return state
+        change = version.change
+        return replace(
+            state,
+            source=change.source or f"version {version.place.number}",
+            version=version.place.number,
+            origin=change.origin,
+            author=change.author,
+            note=change.note,
+            at=change.at_s,
         )
 
 
-def default_policy() -> str:
-    """The text of the preset that is in force when no policy is named."""
-    return files("policies").joinpath("presets", "default.yaml").read_text(encoding="utf-8")
+def _words(state: PolicyState) -> str:
+    if state.version is None:
+        return state.source
+    who = f" by {state.author}" if state.author else ""
+    why = f" ({state.note})" if state.note else ""
+    return f"version {state.version}, {state.origin}{who}{why}"

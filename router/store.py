@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -22,6 +20,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from policies.cells import CellDelta, CellKey, CellRecord
 from router.breaker import BreakerSettings, CircuitBreaker
+from router.scripts import Script, load_script
 from router.stats_protocol import (
     Changes,
     Cursor,
@@ -67,19 +66,6 @@ class StoreSettings:
     page_cells: int = 128
     clock_allowance_s: int = 5
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class _Script:
-    source: str
-    sha: str
-
-
-def _load_script(name: str) -> _Script:
-    folder = resources.files("router") / "lua"
-    source = "\n".join((folder / file).read_text("utf-8") for file in ("cells.lua", name))
-    # Redis names scripts by their SHA-1; nothing is protected by it.
-    return _Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 def redacted_url(url: str) -> str:
@@ -149,9 +135,9 @@ class RedisStore:
         self._names = KeyNames(model)
         self._breaker = CircuitBreaker(clock, self._settings.breaker)
         self._client: Redis = Redis.from_pool(_pool(url, self._settings))
-        self._add_script = _load_script("add_cells.lua")
-        self._read_script = _load_script("read_cells.lua")
-        self._forget_script = _load_script("forget_cell.lua")
+        self._add_script = load_script("cells.lua", "add_cells.lua")
+        self._read_script = load_script("cells.lua", "read_cells.lua")
+        self._forget_script = load_script("cells.lua", "forget_cell.lua")
         self._complained: set[str] = set()
 
     async def add(
@@ -189,6 +175,16 @@ class RedisStore:
     async def ping(self) -> None:
         """See StatsStore.ping."""
         await self._guarded(lambda: self._command("PING"))
+
+    async def run_script(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]
+    ) -> list[Any]:
+        """See StoreConnection.run_script."""
+        return await self._guarded(lambda: self._run(script, keys, arguments))
+
+    async def command(self, *words: str | int) -> Any:
+        """See StoreConnection.command."""
+        return await self._guarded(lambda: self._command(*words))
 
     async def close(self) -> None:
         """See StatsStore.close."""
@@ -239,15 +235,15 @@ class RedisStore:
             self._complained.add(name)
             _log.error("store %s: record %s %s", self.url, name, problem)
 
-    async def _run(self, script: _Script, keys: Sequence[str], arguments: Sequence[str]) -> list[Any]:
-        call: tuple[str | int, ...] = (script.sha, len(keys), *keys, *arguments)
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> list[Any]:
+        call: tuple[str | int | bytes, ...] = (script.sha, len(keys), *keys, *arguments)
         try:
             return list(await self._command("EVALSHA", *call))
         except NoScriptError:  # a store that was restarted, or never saw it
             await self._command("SCRIPT LOAD", script.source)
             return list(await self._command("EVALSHA", *call))
 
-    async def _command(self, *words: str | int) -> Any:
+    async def _command(self, *words: str | int | bytes) -> Any:
         return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
 
     async def _guarded(self, call: Callable[[], Awaitable[T]], keys: Sequence[CellKey] = ()) -> T:

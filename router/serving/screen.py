@@ -11,7 +11,7 @@ from rich.status import Status
 
 from replicas.profiles import Profile
 from replicas.progress import Stage
-from router.policy_source import PolicySource
+from router.admin_client import AdminClient, AdminError
 from router.serving.config import ServeConfig
 from router.settings import EMBEDDED_STORE
 from router.store import redacted_url
@@ -79,9 +79,7 @@ class Screen:
                 else f"[red]failed:[/] {_plain(stage.what)}"
             )
             out(f"  engine {profile.name:10s} {state}: {_profile_words(profile)}")
-        policy = PolicySource(Path(settings.policy.path) if settings.policy.path else None)
-        source = settings.policy.path or "built in; --policy FILE for your own"
-        out(f"  policy {policy.label} ({source})")
+        out(f"  policy {_plain(_policy_words(url))}")
         store = (
             "embedded Valkey" if settings.store.url == EMBEDDED_STORE else redacted_url(settings.store.url)
         )
@@ -124,6 +122,20 @@ def _profile_words(profile: Profile) -> str:
         return "plain decoding"
     words = {"ngram": "n-gram drafts", "draft_model": "drafts by a model"}
     return f"{words[profile.method]}, k up to {profile.k}"
+
+
+def _policy_words(url: str) -> str:
+    """The policy in force: not the file's where another was put before, by an operator or another run."""
+    try:
+        state = AdminClient(url).call("GET", "/admin/v1/policy").body
+        label, origin, file = f"{state['name']}@{state['revision']}", state["origin"], state["file"]["path"]
+    except (AdminError, KeyError, TypeError):
+        return f"see {url}/admin/v1/policy"
+    if origin == "preset":
+        return f"{label} (built in; --policy FILE for your own)"
+    if state["file"]["in_force"]:
+        return f"{label} ({file})"
+    return f"{label} (version {state['version']}, by {origin}; `specroute policy history` lists the others)"
 
 
 def _examples(url: str, model: str) -> str:
