@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
 
 from policies.problems import Violation, refusal, show, violated
 
@@ -18,6 +27,7 @@ MAX_KEYWORDS: Final = 256
 """Of all custom tasks together."""
 
 _NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+_FILE_NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
 _TASK_NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
@@ -91,12 +101,44 @@ Keyword = Annotated[
 ]
 """A word or a phrase to look for in a request."""
 
+
+def _check_file_name(value: str) -> str:
+    if not re.fullmatch(_FILE_NAME_PATTERN, value):
+        raise refusal(
+            f"{show(value)} is not the name of a file beside the policy file", "write it like next.yaml"
+        )
+    return value
+
+
+FileName = Annotated[
+    str,
+    Strict(),
+    AfterValidator(_check_file_name),
+    WithJsonSchema({"type": "string", "pattern": _FILE_NAME_PATTERN}),
+]
+"""A file in the same folder: no path leads elsewhere."""
+
 Switch = Annotated[bool, Strict()]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1)]
 DraftTokens = Annotated[int, Strict(), Field(ge=1, le=MAX_K)]
 Count = Annotated[int, Strict(), Field(ge=1)]
 
 Mode = Literal["adaptive", "threshold", "shadow", "always_speculative", "always_vanilla"]
+_Choosing = Literal["adaptive", "threshold"]
+CHOOSING_MODES: Final[tuple[_Choosing, ...]] = get_args(_Choosing)
+"""The modes that choose per request. The others hold for everyone, whatever layers say."""
+
+
+def _check_layered_mode(value: object) -> object:
+    if value in get_args(Mode) and value not in CHOOSING_MODES:
+        hint = f"allowed here: {', '.join(CHOOSING_MODES)}"
+        raise refusal(f"the mode {value} holds for everyone: only spec.mode of the policy may say it", hint)
+    return value
+
+
+LayeredMode = Annotated[_Choosing, BeforeValidator(_check_layered_mode)]
+"""A mode that a layer or a tenant may ask for."""
+
 Metric = Literal["alpha", "draft_acceptance_rate"]
 KMode = Literal["adaptive", "fixed", "engine"]
 ObjectiveClass = Literal["interactive", "batch"]

@@ -8,118 +8,94 @@ to a pass which takes t0 by itself, and F seconds of prompt, by Little's law
     T = t0 / (1 - u)            the mean pass
     B = lambda S T              the mean batch
 
-So the delay a request causes counts T / t0 times: `crowding`.
+So the delay a request causes counts T / t0 times: `crowding`. Where u is near 1 there is no such balance, the
+pool is `overloaded`; see `policies.decide.pricing`.
 
 Where the drafter is a model, the largest k of a batch is everybody's cost: requests that choose for
 themselves keep each other's k up, and mixed batches are worse than any uniform one. There the pool has one
-k for all, the `cap`, and requests vote on it: each with the pass T_k that the batch it meets would have on
-each k. Since requests vote, busy times outweigh calm ones; since the last few hundred vote, the cap does
-not follow every burst. The cap is the k with the least time per token: the votes times the steps per token
-1 / E[L_k] of the recent tasks, as they are believed to be now.
+k for all, the `cap`, and requests vote on it: each with the mean pass on each k of the batch b it meets,
+
+    T_k = t_k / (1 - lambda F_k),      lambda = r / T,      r = b / S
+
+where t_k is a pass that reads no prompt, F_k what a prompt adds to it, and r how many prompts are read per
+pass: by Little's law as many requests as end. What differs between two k at a given batch differs T / t0
+times once the batch has followed, so a vote weighs as much. Since requests vote, busy times outweigh calm
+ones; since the last few hundred vote, the cap does not follow every burst. The cap is the k with the least
+time per token: the votes times the steps per token 1 / E[L_k] of the recent tasks, as they are believed to be
+now.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from policies.acceptance import Estimate
-from policies.cells import decay_factor
 from policies.cost import StepLoad
+from policies.crowd_mix import Curve, Mix
 from policies.decide.context import Pool, Score, Work
 
-HALF_LIFE_S: Final = 30.0
-_FRESH_S: Final = 1.0
-_FULL: Final = 0.95
-"""More work than that hardly fits."""
+_FRESH_S: Final = 0.2
+_MOST_WAITING: Final = 1000
+_OVERLOADED: Final = 0.85
+"""The share of the time in requests' own work from which more would hardly fit."""
+_MOST_PROMPTS: Final = 0.95
 _MOST_CROWDING: Final = 5.0
+_FEW: Final = 4.0
+"""Requests, beyond the first stair of a pass."""
 
 _VOTERS: Final = 300.0
 """A vote that is so many votes old counts for 1 / e."""
-_SWITCH_GAIN: Final = 1.02
-"""A cap gives way to one that makes so many times as many tokens in the same time."""
-_MIXED_S: Final = 0.2
-_MOST_CELLS: Final = 64
-"""Tenants' tasks in the mix of a pool; of more the rarest are left out."""
+_SWITCH_GAIN: Final = 0.02
+"""A cap gives way to one that takes so much less time per token, once the batch has followed."""
 _ALONE: Final = 1.5
 """Where voters meet fewer on average, themselves included, each has the k that suits it."""
 
 
 class Crowd(NamedTuple):
-    """What a decision needs to know of a pool's crowd: see the fields of `Pool` with these names."""
+    """What a decision needs to know of a pool's crowd: the fields of `Pool` with these names."""
 
     cap: int | None = None
     crowding: float = 1.0
+    overloaded: bool = False
     reading: float = 0.0
+    chunk: float = 0.0
 
 
 NOT_CROWDED: Final = Crowd()
 
 
-class _Curve(NamedTuple):
-    """What one k makes of the mix."""
-
-    steps_per_token: float
-    drafted: float
-    proposing: float
-
-
 @dataclass(slots=True)
-class _Cell:
-    """A tenant's task in the mix: tokens asked for, older ones weighing less, and what is believed now."""
+class _Votes:
+    """On a pool's cap; sums over voters, older ones weighing less."""
 
-    tokens: float
-    at_s: float
-    estimate: Estimate
-
-    def tokens_at(self, now_s: float) -> float:
-        return self.tokens * decay_factor(now_s - self.at_s, HALF_LIFE_S)
-
-
-@dataclass(slots=True)
-class _Mix:
-    """The requests that were sent to a pool lately: decayed sums, and what they were of."""
-
-    started_s: float
-    at_s: float
-    requests: float = 0.0
-    tokens: float = 0.0
-    prompt: float = 0.0
-    steps: float = 0.0
-    drafted: float = 0.0
-    proposing: float = 0.0
-    cells: dict[tuple[str, str], _Cell] = field(default_factory=dict)
-    max_k: int = 0
-    curves: tuple[_Curve, ...] = ()
-    crowd: Crowd = NOT_CROWDED
-    read_s: float = -math.inf
     voters: float = 0.0
     batches: float = 0.0
-    votes: list[float] = field(default_factory=list)
-    """Seconds of a pass on every k, summed over the batches that voters met."""
+    weights: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    """Of a pass on every k, times the vote's weight."""
 
-    def age(self, now_s: float) -> None:
-        factor = decay_factor(now_s - self.at_s, HALF_LIFE_S)
-        self.at_s = max(self.at_s, now_s)
-        self.requests *= factor
-        self.tokens *= factor
-        self.prompt *= factor
-        self.steps *= factor
-        self.drafted *= factor
-        self.proposing *= factor
 
-    def per_s(self) -> float:
-        """Requests per second; what a sum that just began has not seen yet is known."""
-        seen = 1.0 - decay_factor(max(1.0, self.at_s - self.started_s), HALF_LIFE_S)
-        return self.requests * math.log(2.0) / HALF_LIFE_S / seen
+@dataclass(slots=True)
+class _Followed:
+    """What is known of one pool. `met` are the batches of requests whose votes are not counted yet."""
+
+    mix: Mix
+    pool: Pool | None = None
+    met: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    votes: _Votes = field(default_factory=_Votes)
+    crowd: Crowd = NOT_CROWDED
+    read_s: float = -math.inf
 
 
 class Crowds:
     """Follows the requests sent to every pool."""
 
     def __init__(self) -> None:
-        self._mixes: dict[str, _Mix] = {}
+        self._pools: dict[str, _Followed] = {}
 
     def sent(
         self, score: Score, estimate: Estimate | None, work: Work, now_s: float, *, cell: tuple[str, str]
@@ -128,119 +104,132 @@ class Crowds:
 
         `cell` is its tenant and task, `estimate` what is believed of their drafts there, if there are any.
         """
-        mix = self._mixes.get(score.profile)
-        if mix is None:
-            mix = self._mixes[score.profile] = _Mix(now_s, now_s)
-        mix.age(now_s)
-        steps = max(0.0, work.output_tokens - 1.0) / score.length
-        mix.requests += 1.0
-        mix.tokens += work.output_tokens
-        mix.prompt += work.prompt_tokens
-        mix.steps += steps
-        mix.drafted += steps * score.drafted
-        mix.proposing += steps * score.proposing
-        if estimate is None:
-            return
-        part = mix.cells.get(cell)
-        if part is None:
-            if len(mix.cells) >= _MOST_CELLS:
-                del mix.cells[min(mix.cells, key=lambda name: mix.cells[name].tokens_at(now_s))]
-            mix.cells[cell] = _Cell(work.output_tokens, now_s, estimate)
-        else:
-            part.tokens = part.tokens_at(now_s) + work.output_tokens
-            part.at_s, part.estimate = max(part.at_s, now_s), estimate
+        followed = self._pools.get(score.profile)
+        if followed is None:
+            followed = self._pools[score.profile] = _Followed(Mix(now_s, now_s))
+        followed.mix.age(now_s)
+        followed.mix.add(score, work)
+        if estimate is not None:
+            followed.mix.believe(cell, estimate, work.output_tokens, now_s)
 
     def refresh(self, now_s: float) -> None:
-        """Look at the mixes anew that are older than a fifth of a second: for the background."""
-        for mix in self._mixes.values():
-            if mix.max_k and abs(now_s - mix.read_s) >= _MIXED_S:
-                mix.curves, mix.read_s = _mixed(mix, mix.max_k, now_s), now_s
+        """Look anew at the crowds that were met, at most five times a second: for the background."""
+        for followed in self._pools.values():
+            if followed.pool is not None and abs(now_s - followed.read_s) >= _FRESH_S:
+                followed.mix.age(now_s)
+                followed.crowd = _looked_at(followed.pool, followed, now_s)
+                followed.read_s = now_s
 
-    def met(self, pool: Pool, now_s: float) -> Crowd:
-        """The crowd a request meets in the pool, on whose cap it votes: ask once for every request.
-
-        What tasks the crowd is of is as `refresh` left it.
-        """
-        mix = self._mixes.get(pool.profile)
-        if mix is None or mix.requests <= 0.0:
+    def met(self, pool: Pool, now_s: float) -> Crowd:  # noqa: ARG002 - as `refresh` left it, whenever that was
+        """The crowd a request meets in the pool, on whose cap it votes: ask once for every request."""
+        followed = self._pools.get(pool.profile)
+        if followed is None:
             return NOT_CROWDED
-        mix.age(now_s)
-        if pool.drafter_is_model:
-            if not mix.max_k:
-                mix.max_k, mix.curves = pool.max_k, _mixed(mix, pool.max_k, now_s)
-            mix.crowd = _voted(pool, mix)
-        elif abs(now_s - mix.read_s) >= _FRESH_S:
-            mix.crowd, mix.read_s = _crowded(pool, mix), now_s
-        return mix.crowd
+        followed.pool = pool
+        followed.met.append(1.0 + pool.in_flight / pool.replicas)
+        return followed.crowd
 
 
-def _crowded(pool: Pool, mix: _Mix) -> Crowd:
+def _looked_at(pool: Pool, followed: _Followed, now_s: float) -> Crowd:
+    if followed.mix.requests <= 0.0:
+        return NOT_CROWDED
+    found = _crowded(pool, followed.mix)
+    curves = followed.mix.curves(pool.max_k, now_s) if pool.drafter_is_model else ()
+    if not curves:
+        return found
+    before = followed.crowd.cap
+    usual = min(before or 0, len(curves) - 1)
+    steps = max(1.0, followed.mix.tokens / followed.mix.requests * curves[usual].steps_per_token)
+    counted = Counter(followed.met)
+    followed.met.clear()
+    for batch, voters in counted.items():
+        _vote(followed, pool, curves, usual=usual, batch=batch, reading=batch / steps, voters=voters)
+    reading = min(1.0, (1.0 + pool.in_flight / pool.replicas) / steps)
+    return found._replace(cap=_elected(followed.votes, curves, before), reading=reading)
+
+
+def _crowded(pool: Pool, mix: Mix) -> Crowd:
     """T / t0, with what the requests chose."""
     steps = max(1e-9, mix.steps)
     drafted, proposing = mix.drafted / steps, min(1.0, mix.proposing / steps)
-    context = (mix.prompt + mix.tokens / 2) / mix.requests
-    # Two batches tell what a pass takes by itself and what each request adds; both beyond the first stair.
+    # Two batches tell what each request adds, beyond the first stair and where the pool is now.
+    batch = max(_FEW, pool.in_flight / pool.replicas)
     few, many = (
         StepLoad(
-            requests=batch,
-            verifying=1.0 - (1.0 - proposing) ** batch,
-            drafted=batch * drafted,
-            context=batch * context,
+            requests=requests,
+            verifying=1.0 - (1.0 - proposing) ** requests,
+            drafted=requests * drafted,
+            context=requests * mix.context(),
         )
-        for batch in (4.0, 8.0)
+        for requests in (batch, batch + _FEW)
     )
+    chunk = mix.prompt / mix.requests
     few_s = pool.step_time.seconds(few)
-    added_s = max(0.0, pool.step_time.seconds(many) - few_s) / 4.0
-    prompt_s = pool.step_time.seconds(few._replace(prefill=mix.prompt / mix.requests)) - few_s
+    added_s = max(0.0, pool.step_time.seconds(many) - few_s) / _FEW
+    prompt_s = max(0.0, pool.step_time.seconds(few._replace(prefill=chunk)) - few_s)
     per_s = mix.per_s() / pool.replicas
-    busy = per_s * (mix.steps / mix.requests * added_s + max(0.0, prompt_s))
-    crowding = _MOST_CROWDING if busy >= _FULL else min(_MOST_CROWDING, 1.0 / (1.0 - busy))
-    return Crowd(crowding=crowding, reading=min(1.0, per_s * few_s))
+    busy = per_s * (mix.steps / mix.requests * added_s + prompt_s)
+    overloaded = busy >= _OVERLOADED
+    return Crowd(
+        crowding=_MOST_CROWDING if overloaded else min(_MOST_CROWDING, 1.0 / (1.0 - busy)),
+        overloaded=overloaded,
+        reading=min(1.0, per_s * few_s),
+        chunk=chunk,
+    )
 
 
-def _mixed(mix: _Mix, max_k: int, now_s: float) -> tuple[_Curve, ...]:
-    """What every k makes of the recent tasks, as they are believed to be now; drafts weighted by steps."""
-    curves = []
-    parts = [(part.tokens_at(now_s), part.estimate) for part in mix.cells.values()]
-    tokens = sum(weight for weight, _ in parts)
-    for k in range(max_k + 1 if tokens > 0 else 0):
-        steps = [weight / estimate.lengths[k] for weight, estimate in parts]
-        total = sum(steps)
-        drafted = sum(s * estimate.drafted[k] for s, (_, estimate) in zip(steps, parts, strict=True))
-        proposing = sum(s * estimate.proposing[k] for s, (_, estimate) in zip(steps, parts, strict=True))
-        curves.append(_Curve(total / tokens, drafted / total, min(1.0, proposing / total)))
-    return tuple(curves)
+def _vote(
+    followed: _Followed,
+    pool: Pool,
+    curves: Sequence[Curve],
+    *,
+    usual: int,
+    batch: float,
+    reading: float,
+    voters: int,
+) -> None:
+    """Add the votes of so many requests that met the same batch; `reading` prompts are read per pass then."""
+    mix, votes = followed.mix, followed.votes
+    passes = [_passes_s(pool, k, curve, batch, mix) for k, curve in enumerate(curves)]
+    usual_s = passes[usual][0] + reading * passes[usual][1]
+    alone_s = pool.step_time.seconds(_load(usual, curves[usual], 1.0, mix.context()))
+    weight = voters * min(_MOST_CROWDING, max(1.0, usual_s / alone_s))
+    kept = (1.0 - 1.0 / _VOTERS) ** voters
+    votes.voters = kept * votes.voters + voters
+    votes.batches = kept * votes.batches + voters * batch
+    votes.weights = kept * votes.weights + weight
+    votes.seconds += [0.0] * (len(curves) - len(votes.seconds))
+    for k, (plain_s, prompt_s) in enumerate(passes):
+        prompts = min(_MOST_PROMPTS, reading / usual_s * prompt_s)
+        votes.seconds[k] = kept * votes.seconds[k] + weight * plain_s / (1.0 - prompts)
 
 
-def _voted(pool: Pool, mix: _Mix) -> Crowd:
-    batch = 1.0 + pool.in_flight / pool.replicas
-    context = (mix.prompt + mix.tokens / 2) / mix.requests
-    kept = 1.0 - 1.0 / _VOTERS
-    mix.voters = kept * mix.voters + 1.0
-    mix.batches = kept * mix.batches + batch
-    mix.votes += [0.0] * (len(mix.curves) - len(mix.votes))
-    last, passes_s = mix.crowd, []
-    for k, curve in enumerate(mix.curves):
-        load = StepLoad(
-            batch,
-            1.0 - (1.0 - curve.proposing) ** batch,
-            batch * curve.drafted,
-            max(1.0, float(k)),
-            batch * context,
-            reading=last.reading,
-        )
-        passes_s.append(pool.step_time.seconds(load))
-        mix.votes[k] = kept * mix.votes[k] + passes_s[k]
-    if not passes_s:
-        return last
-    usual_s = passes_s[min(last.cap or 0, len(passes_s) - 1)]
-    reading = min(1.0, mix.per_s() / pool.replicas * usual_s)
-    if mix.batches < _ALONE * mix.voters:
-        return Crowd(reading=reading)
+def _elected(votes: _Votes, curves: Sequence[Curve], before: int | None) -> int | None:
+    """The cap that is voted for; None where requests are mostly alone."""
+    if votes.voters <= 0 or votes.batches < _ALONE * votes.voters:
+        return None
     # Votes remember the load and not the acceptance: when that falls, the cap follows at once.
-    times = [vote * curve.steps_per_token for vote, curve in zip(mix.votes, mix.curves, strict=False)]
+    times = [of_k * curve.steps_per_token for of_k, curve in zip(votes.seconds, curves, strict=False)]
     best = min(range(len(times)), key=times.__getitem__)
-    before = mix.crowd.cap
-    if before is not None and before < len(times) and times[before] < _SWITCH_GAIN * times[best]:
-        best = before
-    return Crowd(cap=best, reading=reading)
+    least_gain = 1.0 + _SWITCH_GAIN * votes.voters / votes.weights
+    if before is not None and before < len(times) and times[before] < least_gain * times[best]:
+        return before
+    return best
+
+
+def _load(k: int, curve: Curve, batch: float, context: float) -> StepLoad:
+    return StepLoad(
+        batch,
+        1.0 - (1.0 - curve.proposing) ** batch,
+        batch * curve.drafted,
+        max(1.0, float(k)),
+        batch * context,
+    )
+
+
+def _passes_s(pool: Pool, k: int, curve: Curve, batch: float, mix: Mix) -> tuple[float, float]:
+    """Seconds of the batch's pass on this k, and what a prompt beside it adds."""
+    load = _load(k, curve, batch, mix.context())
+    plain_s = pool.step_time.seconds(load)
+    reading_s = pool.step_time.seconds(load._replace(prefill=mix.prompt / mix.requests))
+    return plain_s, max(0.0, reading_s - plain_s)

@@ -19,6 +19,7 @@ PriorStrength = Annotated[float, Strict(), Field(gt=0)]
 MinSteps = Annotated[int, Strict(), Field(ge=0)]
 MinSpeedup = Annotated[float, Strict(), Field(ge=1)]
 Confidence = Annotated[float, Strict(), Field(ge=0.5, lt=1)]
+Weight = Annotated[float, Strict(), Field(gt=0, le=1000)]
 
 
 class Acceptance(PolicyModel):
@@ -148,7 +149,9 @@ class Limits(PolicyModel):
     deadline: Duration = 120.0
     """Longest time a request may take."""
     max_concurrency: Count = 64
-    """Most requests of one tenant in flight."""
+    """Most requests of one tenant in flight, those that wait for a slot among them."""
+    weight: Weight = 1.0
+    """Share of the slots where more is asked for than there are: twice the weight, twice the slots."""
 
 
 class LimitsOverride(PolicyModel):
@@ -156,6 +159,7 @@ class LimitsOverride(PolicyModel):
 
     deadline: Duration | None = None
     max_concurrency: Count | None = None
+    weight: Weight | None = None
 
 
 class Holdout(PolicyModel):

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from policies.base import PolicyModel
 from policies.problems import Path
 from policies.schema import RoutingPolicy
 from policies.units import format_duration
@@ -36,22 +37,26 @@ class _FileSchema(GenerateJsonSchema):
 
 def policy_json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a policy file."""
-    schema = RoutingPolicy.model_json_schema(by_alias=True, schema_generator=_FileSchema)
-    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+    return _json_schema(RoutingPolicy)
 
 
-def allowed_keys(path: Path) -> tuple[str, ...]:
+def allowed_keys(path: Path, model: type[PolicyModel] = RoutingPolicy) -> tuple[str, ...]:
     """The fixed keys of the mapping at a path; none where keys are free names or nothing is known."""
-    schema = _policy_schema()
+    schema = _cached_schema(model)
     node = schema
     for step in path:
         node = _resolved(schema, _child(node, step))
     return tuple(node.get("properties", ()))
 
 
+def _json_schema(model: type[PolicyModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True, schema_generator=_FileSchema)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+
+
 @functools.cache
-def _policy_schema() -> dict[str, Any]:
-    return policy_json_schema()
+def _cached_schema(model: type[PolicyModel]) -> dict[str, Any]:
+    return _json_schema(model)
 
 
 def _child(node: dict[str, Any], step: str | int) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """A policy as layers, merged key by key: every setting remembers which layer it came from.
 
 A layer may move only `k.max` or `k.min`: a `k.default` that it inherits follows into the span. What one layer
-says itself, or says against a layer below, must be consistent.
+says itself, or says against a layer below, must be consistent. A mode of spec that does not choose per
+request (shadow, always_vanilla, always_speculative) holds whatever the layers above say: the kill switch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from policies.base import PolicyModel
+from policies.base import CHOOSING_MODES, PolicyModel
 from policies.groups import (
     Acceptance,
     Affinity,
@@ -20,6 +22,7 @@ from policies.groups import (
     Objective,
     Threshold,
 )
+from policies.overrides import SegmentOverride
 from policies.problems import Path, Violation, format_path
 from policies.schema import RoutingPolicy, Spec
 
@@ -42,23 +45,24 @@ _FIELDS: Final = {
     name: {info.alias or field: field for field, info in form.model_fields.items()}
     for name, form in GROUPS.items()
 }
-_RULED: Final = frozenset(
+RULED: Final = frozenset(
     name for name, form in GROUPS.items() if form.violations is not PolicyModel.violations
 )
+"""The groups whose settings are compared with each other, across layers."""
+_MODE: Final = ("mode",)
 _BEYOND: Final = {"min": "below", "max": "above"}
 
 
 class Layer(NamedTuple):
-    """The settings that one place of a policy file makes: `path` in the file, `name` in explanations."""
+    """The settings that one place of a policy file makes: `path` in the file, `name` in explanations.
+
+    `notes` tell of settings that were meant otherwise than they are taken, or not taken at all.
+    """
 
     path: Path
     name: str
     values: Mapping[Key, object]
-
-    @property
-    def is_ruled(self) -> bool:
-        """Whether it has settings that rules compare with those of other layers."""
-        return any(key[0] in _RULED for key in self.values)
+    notes: Mapping[Key, str] = MappingProxyType({})
 
 
 class Setting(NamedTuple):
@@ -77,18 +81,29 @@ class Layers:
     """The layers of a policy, each read once."""
 
     def __init__(self, policy: RoutingPolicy) -> None:
+        self.policy = policy
         self._spec = policy.spec
         self._read: dict[Path, Layer] = {}
 
-    def select(self, tenant: str | None, task: str | None, schedules: tuple[int, ...] = ()) -> list[Layer]:
-        """The layers that concern a tenant and a task while these schedules apply, the most specific last."""
+    def select(
+        self,
+        tenant: str | None,
+        task: str | None,
+        schedules: tuple[int, ...] = (),
+        *,
+        segment: str | None = None,
+    ) -> list[Layer]:
+        """The layers that concern a tenant and a task while these schedules apply, the most specific last.
+
+        A tenant that the policy names brings its own segment; `segment` is that of one it does not name.
+        """
         return [
             self._read.get(path) or self._layer(path, model)
-            for path, model in self._models(tenant, task, schedules)
+            for path, model in self._models(tenant, task, schedules, segment)
         ]
 
     def _models(
-        self, tenant: str | None, task: str | None, schedules: tuple[int, ...]
+        self, tenant: str | None, task: str | None, schedules: tuple[int, ...], segment: str | None
     ) -> Iterator[tuple[Path, PolicyModel]]:
         spec = self._spec
         yield ("spec",), spec
@@ -96,10 +111,12 @@ class Layers:
             yield ("spec", "schedules", index), spec.schedules[index]
         if task is not None and (for_task := spec.tasks.get(task)) is not None:
             yield ("spec", "tasks", task), for_task
-        if tenant is not None and (own := spec.tenants.get(tenant)) is not None:
-            yield ("spec", "tenants", tenant), own
-            if task is not None and (own_task := own.tasks.get(task)) is not None:
-                yield ("spec", "tenants", tenant, "tasks", task), own_task
+        own = None if tenant is None else spec.tenants.get(tenant)
+        segment = segment if own is None else own.segment
+        if segment is not None and (shared := spec.segments.get(segment)) is not None:
+            yield from _with_task(("spec", "segments", segment), shared, task)
+        if tenant is not None and own is not None:
+            yield from _with_task(("spec", "tenants", tenant), own, task)
 
     def _layer(self, path: Path, model: PolicyModel) -> Layer:
         match path:
@@ -111,12 +128,25 @@ class Layers:
         return self._read.setdefault(path, layer)
 
 
+def _with_task(path: Path, model: SegmentOverride, task: str | None) -> Iterator[tuple[Path, PolicyModel]]:
+    yield path, model
+    if task is not None and (for_task := model.tasks.get(task)) is not None:
+        yield (*path, "tasks", task), for_task
+
+
 def merged(layers: list[Layer]) -> Settings:
     """Every setting, in the order of the schema, from the last of the layers that makes it."""
     settings = {key: Setting(value, 0, _DEFAULTS) for key, value in _DEFAULTS.values.items()}
     for rank, layer in enumerate(layers, start=1):
         for key, value in layer.values.items():
-            settings[key] = Setting(value, rank, layer)
+            note = layer.notes.get(key, "")
+            if key == _MODE and rank > 1 and settings[key].value not in CHOOSING_MODES:
+                note = f"holds for everyone: {value} of {layer.name} does not count"
+                settings[key] = settings[key]._replace(note=note)
+            else:
+                settings[key] = Setting(value, rank, layer, note)
+        for key in layer.notes.keys() - layer.values.keys():
+            settings[key] = settings[key]._replace(note=layer.notes[key])
     _clamp_default(settings)
     return settings
 
@@ -128,10 +158,17 @@ def group(settings: Settings, name: str) -> PolicyModel:
     return GROUPS[name].model_construct(**values)
 
 
+def written(settings: Settings, key: Key) -> object:
+    """A setting as a file would have it: `10m`, not 600.0."""
+    if len(key) == 1:
+        return settings[key].value
+    return group(settings, key[0]).model_dump(mode="json", by_alias=True)[key[1]]
+
+
 def contradictions(settings: Settings) -> Iterator[Violation]:
     """The broken rules between settings, with paths from the root of the file, the most specific first."""
     for name in GROUPS:
-        if name not in _RULED:
+        if name not in RULED:
             continue
         for violation in group(settings, name).violations():
             keys: list[Key] = [(name, str(path[0])) for path in violation.paths]

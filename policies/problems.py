@@ -9,18 +9,23 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic_core import PydanticCustomError
 
 Path = tuple[str | int, ...]
 
+MAX_PROBLEMS: Final = 200
+"""Nobody reads more of them at once."""
+
 VIOLATION: Final = "policy_violation"
 """Type of the pydantic error that carries violations in its context."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SHOWN_CHARACTERS = 40
+_SHOWN_CHOICES = 40
+_COMPARED_CHOICES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,19 @@ class Problem:
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be used; its text is one line per problem, in the order of the file."""
+    """A policy that cannot be used; its text is one line per problem, in the order of the file.
+
+    Of very many problems the first are told, and that there are more.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: tuple[Problem, ...] = tuple(
-            sorted(dict.fromkeys(problems), key=lambda found: (found.line, found.column, found.path))
-        )
+        ordered = sorted(dict.fromkeys(problems), key=lambda found: (found.line, found.column, found.path))
+        if len(ordered) > MAX_PROBLEMS:
+            following = replace(
+                ordered[MAX_PROBLEMS], path="", message="there are more", hint="see to these first"
+            )
+            ordered = [*ordered[:MAX_PROBLEMS], following]
+        self.problems: tuple[Problem, ...] = tuple(ordered)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -104,7 +116,9 @@ def show(value: object) -> str:
 
 
 def choices_hint(given: object, allowed: Sequence[str]) -> str:
-    """Names the closest allowed word, if one is close, and all of them."""
-    closest = difflib.get_close_matches(str(given)[:_SHOWN_CHARACTERS], allowed, n=1)
+    """Names the closest allowed word, if one is close, and all of them, or the first of many."""
+    closest = difflib.get_close_matches(str(given)[:_SHOWN_CHARACTERS], allowed[:_COMPARED_CHOICES], n=1)
     suggestion = f"did you mean {closest[0]!r}? " if closest else ""
-    return f"{suggestion}allowed: {', '.join(allowed)}"
+    more = len(allowed) - _SHOWN_CHOICES
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{suggestion}allowed: {', '.join(allowed[:_SHOWN_CHOICES])}{rest}"

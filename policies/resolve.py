@@ -1,23 +1,24 @@
-"""Which settings hold: defaults < spec < schedules that apply < task < tenant < task of the tenant.
+"""Which settings hold, the weakest layer first.
 
-Of several schedules that apply at once the later one in the file is the stronger. One merge, that of
-`policies.layers`, serves all uses: `resolve` makes the values a decision needs, `explain` tells where each
-came from, `conflicts` finds what cannot hold.
+Defaults < spec < schedules that apply < task < segment < its task < tenant < its task < what the tenant set
+for itself. Of several schedules that apply at once the later one in the file is the stronger. One merge, that
+of `policies.layers`, serves all uses: `resolve` makes the values a decision needs, `explain` tells where each
+came from, `policies.conflicts` finds what cannot hold.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from policies.base import Mode
 from policies.groups import Acceptance, DraftLength, Exploration, Limits, Objective, Threshold
 from policies.layers import GROUPS, SINGLE, Layer, Layers, contradictions, group, merged
-from policies.problems import Path, Violation, format_path
+from policies.preferences import Preferences, own_layers, self_service
+from policies.problems import format_path
 from policies.schema import RoutingPolicy
-from policies.timetable import Timetable
+from policies.timetable import timetable
 
 _MINUTE_S: Final = 60
 
@@ -51,26 +52,38 @@ class Explanation(NamedTuple):
     note: str = ""
 
 
+class _Entry(NamedTuple):
+    effective: EffectivePolicy
+    preferences: Preferences | None
+
+
 class PolicyTable:
     """A policy prepared for the hot path: resolving is a dictionary lookup.
 
     Tenants and tasks the policy does not name share one entry, so the table stays as small as the policy
     however many tenants there are. Which schedules apply is looked up when the minute changes; when others
-    apply than before, the entries are made anew, each as it is asked for.
+    apply than before, the entries are made anew, each as it is asked for. So is that of a tenant whose
+    preferences changed.
     """
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self.policy = policy
         self._layers = Layers(policy)
-        self._timetable = _timetable(policy)
+        self._tasks = frozenset(policy.spec.tasks)
+        self._own_tasks = {tenant: frozenset(policy.spec.tasks_of(tenant)) for tenant in policy.spec.tenants}
+        self._timetable = timetable(policy)
         self._minute: float | None = None
         self._schedules: tuple[int, ...] = ()
-        self._entries: dict[tuple[str | None, str | None], EffectivePolicy] = {}
+        self._entries: dict[tuple[str | None, str | None], _Entry] = {}
 
-    def resolve(self, *, tenant: str, task: str, now_s: float) -> EffectivePolicy:
+    def resolve(
+        self, *, tenant: str, task: str, now_s: float, preferences: Preferences | None = None
+    ) -> EffectivePolicy:
         """The settings of a request of this tenant and task at this time, in seconds since 1970.
 
-        Until other schedules apply the answer for a tenant and task stays the same object.
+        `preferences` are what the tenant set for itself; they count within the bounds of its `self_service`,
+        hence for no tenant that the policy does not name. Until they change or other schedules apply, the
+        answer for a tenant and task stays the same object.
 
         Raises:
             ValueError: The merged values contradict each other (a policy from `parse_policy` has none such).
@@ -78,17 +91,20 @@ class PolicyTable:
         minute = now_s // _MINUTE_S
         if minute != self._minute:
             self._turn_to(minute)
-        spec = self.policy.spec
-        own = spec.tenants.get(tenant)
-        key = (
-            tenant if own is not None else None,
-            task if task in spec.tasks or (own is not None and task in own.tasks) else None,
-        )
+        tasks = self._own_tasks.get(tenant)
+        key: tuple[str | None, str | None]
+        if tasks is None:
+            key = (None, task if task in self._tasks else None)
+            preferences = None
+        elif task in tasks or (preferences is not None and task in preferences.tasks):
+            key = (tenant, task)
+        else:
+            key = (tenant, None)
         entry = self._entries.get(key)
-        if entry is None:
-            layers = self._layers.select(tenant, task, self._schedules)
-            entry = self._entries[key] = _effective(layers)
-        return entry
+        if entry is None or (entry.preferences is not preferences and entry.preferences != preferences):
+            layers = _selected(self._layers, tenant, task, self._schedules, preferences)
+            entry = self._entries[key] = _Entry(_effective(layers), preferences)
+        return entry.effective
 
     def _turn_to(self, minute: float) -> None:
         """Notice which schedules apply, whichever way the clock went."""
@@ -100,7 +116,12 @@ class PolicyTable:
 
 
 def resolve(
-    policy: RoutingPolicy, *, tenant: str, task: str, at: dt.datetime | None = None
+    policy: RoutingPolicy,
+    *,
+    tenant: str,
+    task: str,
+    at: dt.datetime | None = None,
+    preferences: Preferences | None = None,
 ) -> EffectivePolicy:
     """The settings of a request of this tenant and task, merged anew; see `PolicyTable` for the hot path.
 
@@ -110,23 +131,29 @@ def resolve(
         ValueError: The merged values contradict each other (a policy from `parse_policy` has none such), or
             the moment has no time zone.
     """
-    return _effective(Layers(policy).select(tenant, task, applying(policy, at)))
+    return _effective(_selected(Layers(policy), tenant, task, applying(policy, at), preferences))
 
 
 def explain(
-    policy: RoutingPolicy, tenant: str, task: str, at: dt.datetime | None = None
+    policy: RoutingPolicy,
+    tenant: str,
+    task: str,
+    at: dt.datetime | None = None,
+    preferences: Preferences | None = None,
 ) -> list[Explanation]:
     """Every effective setting, in the order of the schema, with the layer that set it.
 
     Values read as in a file (`10m`, not 600.0). Layers are `defaults`, `spec`, `schedules.<name>`,
-    `tasks.<task>`, `tenants.<tenant>` and `tenants.<tenant>.tasks.<task>`. Where the span of a more specific
-    layer moved `k.default`, its value is the moved one, its layer the one that set it, and its note tells the
-    rest. Without a moment `at` no schedule applies.
+    `tasks.<task>`, `segments.<segment>`, `segments.<segment>.tasks.<task>`, `tenants.<tenant>`,
+    `tenants.<tenant>.tasks.<task>`, `preferences` and `preferences.tasks.<task>`. The note tells where more
+    than one layer made a value what it is: a span that moved `k.default`, a mode of spec that holds for
+    everyone, a preference that was moved into its bounds or does not count. Without a moment `at` no schedule
+    applies.
 
     Raises:
         ValueError: The moment has no time zone.
     """
-    settings = merged(Layers(policy).select(tenant, task, applying(policy, at)))
+    settings = merged(_selected(Layers(policy), tenant, task, applying(policy, at), preferences))
     written = {name: group(settings, name).model_dump(mode="json", by_alias=True) for name in GROUPS}
     return [
         Explanation(
@@ -145,48 +172,21 @@ def applying(policy: RoutingPolicy, at: dt.datetime | None) -> tuple[int, ...]:
     Raises:
         ValueError: The moment has no time zone.
     """
-    return () if at is None else _timetable(policy).at(at)
+    return () if at is None else timetable(policy).at(at)
 
 
-def conflicts(policy: RoutingPolicy) -> list[Violation]:
-    """Contradictions that appear only when layers are merged, once each, for every named combination.
-
-    Paths start at the root of the file; the first one is the most specific key involved.
-    """
-    layers = Layers(policy)
-    tried: set[tuple[Path, ...]] = set()
-    found: dict[tuple[Path, ...], Violation] = {}
-    for tenant, task, schedules in _combinations(policy):
-        selected = layers.select(tenant, task, schedules)
-        signature = tuple(layer.path for layer in selected if layer.is_ruled)
-        if signature in tried:
-            continue
-        tried.add(signature)
-        for violation in contradictions(merged(selected)):
-            found.setdefault(violation.paths, violation)
-    return list(found.values())
-
-
-def _combinations(policy: RoutingPolicy) -> Iterator[tuple[str | None, str | None, tuple[int, ...]]]:
-    """Tenants, tasks and schedules that together show every contradiction there can be.
-
-    A rule compares two keys, hence two layers. What two schedules say against each other shows without
-    tenants and tasks, which could only hide it. What one says against a tenant or task shows without the
-    others.
-    """
-    tenants = policy.spec.tenants
-    alone = [(), *((index,) for index in range(len(policy.spec.schedules)))]
-    for tenant in (None, *tenants):
-        own = tenants[tenant].tasks if tenant is not None else {}
-        for task in (None, *dict.fromkeys((*policy.spec.tasks, *own))):
-            for schedules in alone:
-                yield tenant, task, schedules
-    for pair in _timetable(policy).overlaps():
-        yield None, None, pair
-
-
-def _timetable(policy: RoutingPolicy) -> Timetable:
-    return Timetable(schedule.when for schedule in policy.spec.schedules)
+def _selected(
+    layers: Layers,
+    tenant: str,
+    task: str,
+    schedules: tuple[int, ...],
+    preferences: Preferences | None,
+) -> list[Layer]:
+    """The layers of the policy, and on them those of the tenant itself."""
+    selected = layers.select(tenant, task, schedules)
+    if preferences is not None:
+        selected += own_layers(selected, preferences, allowed=self_service(layers.policy, tenant), task=task)
+    return selected
 
 
 def _effective(layers: list[Layer]) -> EffectivePolicy:

@@ -5,89 +5,32 @@ Models check values; `policies.loading` turns text into them and errors into sen
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, Strict
 
-from policies.base import MAX_KEYWORDS, Fraction, Keyword, Mode, Name, PolicyModel, Switch, TaskName
+from policies.base import MAX_KEYWORDS, FileName, Keyword, Mode, Name, PolicyModel, Switch, TaskName
 from policies.groups import (
     Acceptance,
     Affinity,
+    Confidence,
     DraftLength,
-    DraftLengthOverride,
     Exploration,
-    ExplorationOverride,
     Holdout,
     Limits,
-    LimitsOverride,
     Objective,
-    ObjectiveOverride,
     Threshold,
-    ThresholdOverride,
 )
-from policies.problems import Path, Violation, choices_hint
+from policies.overrides import Override, SegmentOverride, TaskOverride, TenantOverride
+from policies.problems import MAX_PROBLEMS, Path, Violation, choices_hint, show
 from policies.tasks import TASKS
 from policies.units import Share
 from policies.window import Window
 
 MAX_SCHEDULES: Final = 64
 """A week has no use for more."""
-
-
-class Override(PolicyModel):
-    """What every more specific layer may change."""
-
-    threshold: ThresholdOverride | None = None
-    """Band that switches speculation."""
-    objective: ObjectiveOverride | None = None
-    """What adaptive mode optimises."""
-    k: DraftLengthOverride | None = None
-    """Draft tokens per step."""
-    exploration: ExplorationOverride | None = None
-    """Share of requests that explore."""
-
-
-class TaskOverride(Override):
-    """What differs for one task."""
-
-    prior_alpha: Fraction | None = None
-    """Acceptance assumed before there is evidence."""
-
-
-class Bounds(PolicyModel):
-    """The span within which a tenant may choose."""
-
-    min: Fraction = 0.0
-    """Lowest value."""
-    max: Fraction = 1.0
-    """Highest value."""
-
-    def violations(self) -> Sequence[Violation]:
-        """The span must not be empty."""
-        if self.min <= self.max:
-            return ()
-        return [Violation((("min",), ("max",)), f"min {self.min:g} is above max {self.max:g}")]
-
-
-class SelfService(PolicyModel):
-    """What a tenant may set for itself."""
-
-    threshold: Bounds | None = None
-    """Bounds of the tenant's own thresholds."""
-
-
-class TenantOverride(Override):
-    """What differs for one tenant."""
-
-    segment: Name | None = None
-    """Group of tenants in reports."""
-    limits: LimitsOverride | None = None
-    """What the tenant may use."""
-    tasks: Mapping[TaskName, Override] = {}
-    """What differs for one task of this tenant."""
-    self_service: SelfService | None = None
-    """What the tenant may set for itself."""
 
 
 class Keywords(PolicyModel):
@@ -123,13 +66,33 @@ class Schedule(Override):
     """The hours."""
 
 
-class Canary(PolicyModel):
-    """Another policy that serves a share of the requests."""
+class Stop(PolicyModel):
+    """When a canary is ended because it is worse."""
 
-    policy: Annotated[str, Strict(), Field(min_length=1)]
-    """File of the other policy."""
+    confidence: Confidence = 0.95
+    """Probability with which it must be worse."""
+    min_requests: Annotated[int, Strict(), Field(ge=30)] = 200
+    """Requests that each of the two policies must have decided before they are compared."""
+
+
+class Canary(PolicyModel):
+    """Another policy that serves a share of the traffic, until it is promoted or found to be worse."""
+
+    policy: FileName
+    """File of the other policy, beside the policy file of the deployment."""
     share: Share
-    """Share of requests it serves."""
+    """Share of requests, or of tenants, that it serves."""
+    by: Literal["request", "tenant"] = "request"
+    """What is divided: each request by itself, or tenants, so that each stays on one policy."""
+    stop: Stop = Stop()
+    """When it is ended because it is worse."""
+
+    def violations(self) -> Sequence[Violation]:
+        """Somebody must be left to compare with."""
+        if self.share < 1:
+            return ()
+        hint = "at 50% the comparison is soonest sure; to give it all traffic, promote it"
+        return [Violation((("share",),), "a share of 100% leaves nobody to compare with", hint)]
 
 
 class Metadata(PolicyModel):
@@ -168,19 +131,35 @@ class Spec(PolicyModel):
     """What differs at certain hours; where two apply at once, the later one in the file holds."""
     tasks: Mapping[TaskName, TaskOverride] = {}
     """What differs per task."""
+    segments: Mapping[Name, SegmentOverride] = {}
+    """What differs for groups of tenants; a tenant names its own with `segment`."""
     tenants: Mapping[Name, TenantOverride] = {}
     """What differs per tenant."""
     canary: Canary | None = None
-    """Another policy that serves a share of the requests."""
+    """Another policy that serves a share of the traffic."""
+
+    @property
+    def known_tasks(self) -> tuple[str, ...]:
+        """Every task a request may be: the built-in ones and the operator's own."""
+        return (*TASKS, *(task.name for task in self.custom_tasks))
+
+    def tasks_of(self, tenant: str | None = None, *, segment: str | None = None) -> tuple[str, ...]:
+        """The tasks with settings that concern a tenant: everyone's, its segment's and its own."""
+        own = None if tenant is None else self.tenants.get(tenant)
+        shared = self.segments.get((own.segment if own else segment) or "")
+        groups = (self.tasks, shared.tasks if shared else {}, own.tasks if own else {})
+        return tuple(dict.fromkeys(task for group in groups for task in group))
 
     def violations(self) -> Sequence[Violation]:
-        """Names must be unique, tasks must exist, and there is an end to schedules and keywords."""
-        return [
-            *self._repeated_names(),
-            *self._unknown_tasks(),
-            *self._too_many_schedules(),
-            *self._too_many_keywords(),
-        ]
+        """Names are unique, tasks and segments exist, and there is an end to schedules and keywords."""
+        found = itertools.chain(
+            self._repeated_names(),
+            self._unknown_tasks(),
+            self._unknown_segments(),
+            self._too_many_schedules(),
+            self._too_many_keywords(),
+        )
+        return list(itertools.islice(found, MAX_PROBLEMS + 1))
 
     def _too_many_schedules(self) -> Iterator[Violation]:
         # Every two schedules that can apply together are checked against each other.
@@ -211,14 +190,29 @@ class Spec(PolicyModel):
             )
 
     def _unknown_tasks(self) -> Iterator[Violation]:
-        known = (*TASKS, *(task.name for task in self.custom_tasks))
+        known = dict.fromkeys(self.known_tasks)
+        groups = (("segments", self.segments), ("tenants", self.tenants))
         paths: list[Path] = [("tasks", task) for task in self.tasks]
         paths += [
-            ("tenants", tenant, "tasks", task) for tenant, own in self.tenants.items() for task in own.tasks
+            (kind, name, "tasks", task)
+            for kind, named in groups
+            for name, own in named.items()
+            for task in own.tasks
         ]
         for path in paths:
             if path[-1] not in known:
-                yield Violation((path, ("custom_tasks",)), "unknown task", choices_hint(path[-1], known))
+                yield Violation(
+                    (path, ("custom_tasks",)), "unknown task", choices_hint(path[-1], tuple(known))
+                )
+
+    def _unknown_segments(self) -> Iterator[Violation]:
+        known = tuple(self.segments)
+        for tenant, own in self.tenants.items():
+            if own.segment is None or own.segment in self.segments:
+                continue
+            hint = choices_hint(own.segment, known) if known else f"describe it under segments.{own.segment}"
+            path: Path = ("tenants", tenant, "segment")
+            yield Violation((path, ("segments", own.segment)), f"unknown segment {show(own.segment)}", hint)
 
 
 class RoutingPolicy(PolicyModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator
 
+from policies.schema import RoutingPolicy
 from policies.window import Window, minute_of_week, time_zone
 
 
@@ -44,3 +45,8 @@ class Timetable:
             for first, (other_zone, _, other_week) in enumerate(self._windows[:second]):
                 if zone != other_zone or week & other_week:
                     yield first, second
+
+
+def timetable(policy: RoutingPolicy) -> Timetable:
+    """When the schedules of a policy apply."""
+    return Timetable(schedule.when for schedule in policy.spec.schedules)

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
+from policies.base import PolicyModel
 from policies.json_schema import allowed_keys
 from policies.problems import VIOLATION, Path, Violation, choices_hint, show
+from policies.schema import RoutingPolicy
 
 _EXPECTED: Final[Mapping[str, str]] = {
     "model_type": "a mapping",
@@ -31,8 +33,8 @@ _BOUNDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def translated(error: ErrorDetails) -> Iterator[Violation]:
-    """What one pydantic error means, with paths from the root of the file."""
+def translated(error: ErrorDetails, model: type[PolicyModel] = RoutingPolicy) -> Iterator[Violation]:
+    """What one pydantic error about a model's values means, with paths from their root."""
     path: Path = error["loc"]
     if path[-1:] == ("[key]",):
         path = path[:-1]
@@ -41,15 +43,15 @@ def translated(error: ErrorDetails) -> Iterator[Violation]:
             paths = tuple(path + relative for relative in violation.paths)
             yield Violation(paths, violation.message, violation.hint)
         return
-    message, hint = _words(error, path)
+    message, hint = _words(error, path, model)
     yield Violation((path,), message, hint)
 
 
-def _words(error: ErrorDetails, path: Path) -> tuple[str, str]:
+def _words(error: ErrorDetails, path: Path, model: type[PolicyModel]) -> tuple[str, str]:
     kind, given = error["type"], error["input"]
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind == "extra_forbidden":
-        return "unknown key", choices_hint(path[-1], allowed_keys(path[:-1]))
+        return "unknown key", choices_hint(path[-1], allowed_keys(path[:-1], model))
     if kind == "missing":
         return "required key is missing", ""
     if kind == "literal_error":

@@ -18,7 +18,7 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: Final[tuple[Weekday, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _DAY_MINUTES: Final = 24 * 60
-_WEEK_MINUTES: Final = len(WEEKDAYS) * _DAY_MINUTES
+WEEK_MINUTES: Final = len(WEEKDAYS) * _DAY_MINUTES
 
 _CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):([0-5][0-9])$"
 _END_PATTERN = r"^([01][0-9]|2[0-3]|24(?=:00)):([0-5][0-9])$"
@@ -162,4 +162,4 @@ class Window(PolicyModel):
         for day in self.days:
             bits |= ((1 << length) - 1) << (WEEKDAYS.index(day) * _DAY_MINUTES + self.from_)
         # What runs past the end of Sunday belongs to Monday.
-        return bits % (1 << _WEEK_MINUTES) | bits >> _WEEK_MINUTES
+        return bits % (1 << WEEK_MINUTES) | bits >> WEEK_MINUTES

@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from policies.problems import Path, PolicyError, Problem, format_path, show
+from policies.problems import MAX_PROBLEMS, Path, PolicyError, Problem, format_path, show
+from policies.yaml_nodes import ALIAS, TAGGED, compose
 
 MAX_BYTES: Final = 1024 * 1024
-MAX_DEPTH: Final = 32
 
-_ALIAS = "!specroute-alias"
-_TAGGED = "!specroute-tagged"
 _YAML = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?")
@@ -68,10 +66,10 @@ def read_tree(text: str | bytes, source: str) -> Tree:
     Raises:
         PolicyError: The text has no such document. Smaller problems are in the tree.
     """
-    node = _compose(_decoded(text, source), source)
+    node = compose(_decoded(text, source), source)
     if not isinstance(node, yaml.MappingNode):
         kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-        kind = f"the YAML tag {_tag(node)}" if node.tag == _TAGGED else kind
+        kind = f"the YAML tag {_tag(node)}" if node.tag == TAGGED else kind
         message = f"expected a mapping at the top, got {kind}"
         raise PolicyError([_at(source, node.start_mark, message, "start with apiVersion: specroute/v1")])
     reader = _Reader(source)
@@ -92,73 +90,6 @@ def _decoded(text: str | bytes, source: str) -> str:
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         problem = Problem(source, line, column, "", "not UTF-8 text", "save the file as UTF-8")
         raise PolicyError([problem]) from None
-
-
-class _TooDeepError(Exception):
-    def __init__(self, mark: yaml.Mark) -> None:
-        self.mark = mark
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes, marking aliases and explicit tags instead of following them, and bounds the depth."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            self.get_event()  # type: ignore[no-untyped-call]
-            return _stand_in(_ALIAS, event.anchor, event)
-        if self.depth >= MAX_DEPTH:
-            raise _TooDeepError(event.start_mark)
-        self.depth += 1
-        node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[arg-type]
-        self.depth -= 1
-        if event.tag is not None:
-            return _stand_in(_TAGGED, event.tag, event)
-        return node
-
-
-def _stand_in(tag: str, value: str | None, event: Any) -> yaml.ScalarNode:  # the stubs know no event
-    return yaml.ScalarNode(tag, value or "", event.start_mark, event.end_mark)
-
-
-def _compose(text: str, source: str) -> yaml.Node:
-    loader = None
-    try:
-        loader = _Loader(text)
-        loader.get_event()  # type: ignore[no-untyped-call]
-        node = None if loader.check_event(yaml.StreamEndEvent) else loader.compose_document()
-        if not loader.check_event(yaml.StreamEndEvent):
-            mark = loader.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise PolicyError(
-                [_at(source, mark, "a second document starts here", "keep one policy per file")]
-            )
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        message = f"the character U+{error.character:04X} is not allowed"
-        raise PolicyError([Problem(source, line, column, "", message)]) from None
-    except yaml.MarkedYAMLError as error:
-        raise PolicyError([_syntax_problem(error, source)]) from None
-    except _TooDeepError as error:
-        raise PolicyError([_at(source, error.mark, f"nested deeper than {MAX_DEPTH} levels")]) from None
-    except (ValueError, OverflowError) as error:
-        # PyYAML converts escapes such as "\UFFFFFFFF" and directive versions without checking their range.
-        if isinstance(error, PolicyError) or loader is None:
-            raise
-        message = "not valid YAML: a number or an escape is out of range"
-        raise PolicyError([_at(source, loader.get_mark(), message)]) from None
-    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == f"{_YAML}null"):
-        raise PolicyError([Problem(source, 1, 1, "", "the file is empty", "start from a preset")])
-    return node
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, source: str) -> Problem:
-    message = f"not valid YAML: {error.problem or error.context}"
-    hint = "indent with spaces, never tabs" if "\\t" in message else ""
-    mark = error.problem_mark or error.context_mark
-    return _at(source, mark, message, hint) if mark else Problem(source, 1, 1, "", message, hint)
 
 
 def _at(source: str, mark: yaml.Mark, message: str, hint: str = "", path: Path = ()) -> Problem:
@@ -259,10 +190,10 @@ class _Reader:
         return text
 
     def _refuse_marked(self, node: yaml.Node, path: Path) -> None:
-        if node.tag == _ALIAS:
+        if node.tag == ALIAS:
             hint = "write the values out"
             raise self._refuse(node, path, f"aliases (*{node.value}) are not supported", hint)
-        if node.tag == _TAGGED:
+        if node.tag == TAGGED:
             raise self._refuse(node, path, f"the YAML tag {_tag(node)} is not supported", "remove it")
 
     def _note(self, node: yaml.Node, path: Path) -> None:
@@ -270,5 +201,7 @@ class _Reader:
 
     def _refuse(self, node: yaml.Node, path: Path, message: str, hint: str = "") -> _Refused:
         self.problems.append(_at(self.source, node.start_mark, message, hint, path))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise PolicyError(self.problems)
         self.refused.add(path)
         return _Refused()
