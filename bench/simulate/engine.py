@@ -129,7 +129,7 @@ class Engine:
             yield self._env.timeout(took_s)
             self.busy_s += took_s
             if self._passed is not None:
-                self._passed(self.number, load, took_s)
+                self._passed(self.number, self._recorded(load), took_s)
             self._advance(drafts)
             self._begin(read)
 
@@ -169,6 +169,10 @@ class Engine:
         if k_of_batch is not None:
             return k_of_batch
         return max((job.k for job in self.decoding), default=0)
+
+    def _recorded(self, load: StepLoad) -> StepLoad:
+        """As `replicas.passes` records it, where a model drafter is asked for a token at least."""
+        return load._replace(asked=max(1.0, load.asked)) if self._by_model and self.max_k else load
 
     def _drafts(self, k_of_batch: int | None) -> tuple[list[int], int]:
         """Draft tokens of every decoding request, and their sum."""

@@ -9,10 +9,11 @@ from typing import Any, Final
 from bench.simulate.engine import Engine
 from bench.simulate.fleet import EngineSpec, Run, Side, run
 from bench.simulate.measures import Measures, measured
-from bench.simulate.router import Router, Watched, learning_router, oracle_router
+from bench.simulate.router import Router, learning_router, oracle_router
 from bench.simulate.scenario import Scenario
 from bench.simulate.static import Static
 from bench.simulate.truth import batch_table
+from bench.simulate.watched import Watched
 from bench.simulate.workload import Request, draw
 
 VANILLA: Final = "vanilla"

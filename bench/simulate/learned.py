@@ -16,7 +16,7 @@ from bench.simulate.fleet import EngineSpec
 from bench.simulate.scenario import Scenario
 from bench.simulate.workload import Request
 from policies.acceptance import Estimate
-from policies.cells import CellKey
+from policies.cells import CellKey, Origin
 from policies.cost import (
     Fit,
     OutputLengths,
@@ -98,15 +98,7 @@ class Learned(Beliefs):
         )
         self._services.observe(profile, job.finished_s - job.placed_s, now_s)
         self._act(self._drift.arrived(request.task, now_s), policy, now_s)
-        self._learner.record(
-            profile=profile,
-            task=request.task,
-            temperature=request.temperature,
-            tenant=request.tenant,
-            steps=steps,
-            half_life_s=policy.acceptance.half_life,
-            now_s=now_s,
-        )
+        self._learner.record(profile, _origin(request, policy), steps, now_s)
         if self._copies:
             self._replay(request, policy, now_s)
         elif steps.k > 0:
@@ -122,15 +114,7 @@ class Learned(Beliefs):
             if not drafter.max_k or request.output_tokens < 2:  # noqa: PLR2004 - no step, nothing to learn
                 continue
             counters = request.replayed(drafter.max_k)
-            self._learner.record_replay(
-                profile=profile,
-                task=request.task,
-                temperature=request.temperature,
-                tenant=request.tenant,
-                counters=counters,
-                half_life_s=policy.acceptance.half_life,
-                now_s=now_s,
-            )
+            self._learner.record_replay(profile, _origin(request, policy), counters, now_s)
             key = CellKey(profile, request.task, request.temperature)
             expected = self._expected(key.of_replays(), policy, now_s)
             events = self._drift.observe_counts(
@@ -166,6 +150,10 @@ class Learned(Beliefs):
                 if key.task == event.task and key.served_profile == event.profile:
                     counts = record.decayed_to(now_s, policy.acceptance.half_life)
                     self._evidence.forget(key, forget_factor(counts.get("requests", 0.0)))
+
+
+def _origin(request: Request, policy: EffectivePolicy) -> Origin:
+    return Origin(request.task, request.temperature, request.tenant, policy.acceptance.half_life)
 
 
 class Costs:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.simulate.experiment import ADAPTIVE, Comparison
 from bench.simulate.report import completions
-from bench.simulate.router import Watched
+from bench.simulate.watched import Watched
 
 _BAR = "#4878a8"
 _OURS = "#c8553d"

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from bench.simulate.drafting import ModelDrafting
 from bench.simulate.experiment import ADAPTIVE, Comparison
-from bench.simulate.router import Watched
+from bench.simulate.watched import Watched
 from bench.simulate.workload import TaskLoad
 
 _WINDOW: Final = 20
@@ -16,10 +16,15 @@ _AGREEING: Final = 0.8
 
 
 class Reaction(NamedTuple):
-    """Requests of the task from its change until the oracle's arm was taken, by seed; None for never."""
+    """Requests of the task from its change until the oracle's arm was taken, by seed; None for never.
+
+    `requests` counts those that were decided until then, `finished` those among them that were done: where
+    many are in flight they are all that can have been learned from.
+    """
 
     kind: Literal["fell", "rose"]
     requests: tuple[int | None, ...]
+    finished: tuple[int | None, ...]
 
 
 def reactions(group: Sequence[Comparison]) -> list[Reaction]:
@@ -33,7 +38,11 @@ def reactions(group: Sequence[Comparison]) -> list[Reaction]:
             for comparison in group
         ]
         if all(len(points) >= _WINDOW for points in after):
-            found.append(Reaction(kind, tuple(map(_requests, after))))
+            taken = list(map(_taken_at, after))
+            done = (
+                None if at is None else points[at].finished for at, points in zip(taken, after, strict=True)
+            )
+            found.append(Reaction(kind, tuple(taken), tuple(done)))
     return found
 
 
@@ -48,7 +57,7 @@ def _changes(load: TaskLoad) -> list[tuple[Literal["fell", "rose"], float, float
     return found
 
 
-def _requests(after: Sequence[Watched]) -> int | None:
+def _taken_at(after: Sequence[Watched]) -> int | None:
     """Requests until four of five of the next twenty decisions take the settled arm, explorations aside.
 
     The settled arm is the one the oracle takes most in the second half of the time after the change: what it

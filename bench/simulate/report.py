@@ -134,4 +134,5 @@ def _reacted(scenario: Scenario, reaction: Reaction) -> Claim:
     counts = ", ".join("never" if count is None else str(count) for count in reaction.requests)
     holds = all(count is not None and count <= limit for count in reaction.requests)
     words = f"the oracle's arm within {limit} requests after acceptance {reaction.kind}"
-    return Claim(scenario.name, words, holds, f"{counts} requests")
+    done = ", ".join("-" if count is None else str(count) for count in reaction.finished)
+    return Claim(scenario.name, words, holds, f"{counts} requests, of which finished {done}")

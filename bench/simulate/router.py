@@ -6,9 +6,10 @@ router/deciding.py and router/pools.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from bench.simulate.known import Known
 from bench.simulate.learned import Learned
 from bench.simulate.scenario import Scenario
 from bench.simulate.static import least_loaded
+from bench.simulate.watched import Watched
 from bench.simulate.workload import Request
 from policies.cost import StepLoad
 from policies.crowds import Crowds
@@ -30,32 +32,6 @@ from policies.schema import RoutingPolicy
 
 EPOCH_S: Final = 1_700_000_000.0
 """When the simulation starts, for what reads calendars."""
-ALIKE: Final = 1.02
-"""Arms whose true costs differ by less are as good as one another."""
-
-
-class Watched(NamedTuple):
-    """A decision on the watched task, beside the oracle's in the same situation.
-
-    `regret` is the taken arm's true cost over that of the oracle's arm, minus 1; None where no arm of that
-    pool was scored. `alpha` is what was believed, `true_alpha` what was true.
-    """
-
-    at_s: float
-    profile: str
-    k: int
-    explored: bool
-    alpha: float | None
-    true_alpha: float | None
-    oracle_profile: str
-    oracle_k: int
-    regret: float | None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the oracle's arm was taken, or one as good."""
-        same = (self.profile, self.k) == (self.oracle_profile, self.oracle_k)
-        return same or (self.regret is not None and self.regret < ALIKE - 1.0)
 
 
 class Router:
@@ -86,6 +62,8 @@ class Router:
         self._flying = {profile: InFlight() for profile in self._pools}
         self._parts: dict[int, Part] = {}
         self._observer = observer
+        self._finished: Counter[int] = Counter()
+        """Requests of the watched task that are done, by how often its acceptance had changed before."""
         self.watched: list[Watched] = []
 
     def place(self, request: Request, now_s: float) -> Placement:
@@ -94,7 +72,8 @@ class Router:
         if self._observer is not None:
             point = self._observer.beside(decision, request, now_s, self._flying)
             if request.task == self._scenario.watched:
-                self.watched.append(point)
+                done = self._finished[self._scenario.changes_before(now_s)]
+                self.watched.append(point._replace(finished=done))
         part = part_of(decision.score, context.work)
         self._flying[decision.profile].add(part)
         self._parts[request.number] = part
@@ -156,6 +135,8 @@ class Router:
         """Learn from a request that is done."""
         request, profile = job.request, self._profiles[job.engine]
         self._flying[profile].remove(self._parts.pop(request.number))
+        if request.task == self._scenario.watched:
+            self._finished[self._scenario.changes_before(request.arrival_s)] += 1
         policy = self._policies.resolve(tenant=request.tenant, task=request.task, now_s=EPOCH_S + now_s)
         self._beliefs.finished(job, profile, policy, now_s)
 
@@ -180,8 +161,7 @@ class Router:
             length=flying.lengths(),
         )
         self._crowds.refresh(now_s)
-        cap, crowding, reading = self._crowds.met(pool, now_s)
-        pool = replace(pool, cap=cap, crowding=crowding, reading=reading)
+        pool = replace(pool, **self._crowds.met(pool, now_s)._asdict())
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)

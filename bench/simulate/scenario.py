@@ -58,3 +58,8 @@ class Scenario:
     def drafts_by_model(self) -> bool:
         """Whether drafting costs passes of a model."""
         return self.method == "draft_model"
+
+    def changes_before(self, at_s: float) -> int:
+        """How often the watched task's acceptance has changed by then."""
+        drifts = (drift for load in self.traffic.tasks if load.task == self.watched for drift in load.drifts)
+        return sum(from_s <= at_s for from_s, _ in drifts)

@@ -44,10 +44,12 @@ class _StepTimeMs(_Part):
     wide: float = Field(0.0, ge=0, le=_MAX_MS)
     verify: float = Field(0.0, ge=0, le=_MAX_MS)
     per_drafted: float = Field(0.0, ge=0, le=_MAX_MS)
-    per_drafted_reading: float = Field(0.0, ge=0, le=_MAX_MS)
     per_asked: float = Field(0.0, ge=0, le=_MAX_MS)
     per_context: float = Field(0.0, ge=0, le=_MAX_MS)
     per_prefill: float = Field(0.0, ge=0, le=_MAX_MS)
+    beyond_16: float = Field(0.0, ge=0, le=_MAX_MS)
+    beyond_64: float = Field(0.0, ge=0, le=_MAX_MS)
+    beyond_256: float = Field(0.0, ge=0, le=_MAX_MS)
 
 
 class _Profile(_Part):

@@ -14,6 +14,10 @@ from policies.cost.steps import StepTime
 Matrix = NDArray[np.float64]
 
 FEATURES: Final = len(StepTime._fields)
+REQUESTS, VERIFYING, DRAFTED, PREFILL = map(
+    StepTime._fields.index, ("per_request", "verify", "per_drafted", "per_prefill")
+)
+"""Columns of a record."""
 _SIDE: Final = FEATURES + 1
 _UPPER: Final = np.triu_indices(_SIDE)
 _LISTED: Final = len(_UPPER[0]) + 1
@@ -32,8 +36,8 @@ def usable(rows: Matrix) -> NDArray[np.bool_]:
     """
     with np.errstate(invalid="ignore"):
         sane = np.isfinite(rows).all(axis=1) & (rows >= 0).all(axis=1) & (rows <= MAX_COUNT).all(axis=1)
-        seconds, work = rows[:, -1], rows[:, 1] + rows[:, FEATURES - 1]
-        verifying, drafted = rows[:, 3], rows[:, 4]
+        seconds, work = rows[:, -1], rows[:, REQUESTS] + rows[:, PREFILL]
+        verifying, drafted = rows[:, VERIFYING], rows[:, DRAFTED]
         timed = (seconds > 0) & (seconds <= MAX_STEP_S)
         drafts = (verifying <= 1) & ((drafted == 0) | (verifying > 0))
     return np.asarray(sane & timed & (work > 0) & drafts, dtype=np.bool_)

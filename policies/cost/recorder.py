@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from policies.cost.fit import fit
-from policies.cost.moments import FEATURES, Matrix, StepMoments, usable
+from policies.cost.moments import FEATURES, PREFILL, VERIFYING, Matrix, StepMoments, usable
 from policies.cost.steps import StepLoad, StepTime
 
 HALF_LIFE_STEPS: Final = 2000.0
@@ -123,7 +123,7 @@ class StepRecorder:
         changed = abs(self._side) > _MOST
         decay = self._decay * (_CHANGED_FORGETS if changed else 1.0)
         others = 1.0 if changed else _OTHER_KINDS
-        kinds = (rows[:, 3] > 0).astype(int) + 2 * (rows[:, FEATURES - 1] > 0)
+        kinds = (rows[:, VERIFYING] > 0).astype(int) + 2 * (rows[:, PREFILL] > 0)
         for kind in range(_KINDS):
             own = kinds == kind
             later = np.cumsum((np.where(own, 1.0, others) * decay)[::-1])[::-1]

@@ -8,13 +8,27 @@ every decision can be replayed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from policies.decide.chance import drawn
-from policies.decide.context import Context, Decision, Last, NoPoolError, Pool, Reason, Route, Score, Work
+from policies.decide.context import (
+    ArmChance,
+    Context,
+    Decision,
+    Last,
+    NoPoolError,
+    Pool,
+    Reason,
+    Route,
+    Score,
+    Work,
+)
 from policies.decide.modes import demanded, favoured
 from policies.decide.places import explained, placed, shadowed
-from policies.decide.scores import board
+from policies.decide.scores import Board, board
 
 __all__ = [
+    "ArmChance",
     "Context",
     "Decision",
     "Last",
@@ -34,7 +48,10 @@ def decide(context: Context) -> Decision:
     Raises:
         NoPoolError: No pool that could answer this request is available.
     """
-    arms = board(context)
+    return replace(_decided(context, board(context)), context=context)
+
+
+def _decided(context: Context, arms: Board) -> Decision:
     if (demand := demanded(context, arms)) is not None:
         return placed(context, arms, demand)
     decision = placed(context, arms, favoured(context, arms))

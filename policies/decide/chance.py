@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from policies.decide.arms import pool_of, speculative, vanilla
-from policies.decide.context import Context, Decision, Pool, Reason, Score
+from policies.decide.context import ArmChance, Context, Decision, Pool, Reason, Score
 from policies.decide.scores import Board, chance_above, chance_below, largest_k, reference_k, score_arm
 
 _FEW_REQUESTS: Final = 5.0
@@ -45,16 +45,18 @@ def drawn(context: Context, board: Board, decision: Decision) -> Decision:
         else:
             taken = speculative(context, board, explored, Reason.EXPLORATION, settled=decision.settled)
 
-    chance = 0.0
-    arm = (taken.profile, taken.k)
-    if holdout and arm == (board.vanilla.profile, 0):
-        chance += holdout
-    if arm == (decision.profile, decision.k):
-        chance += (1 - holdout) * (1 - share)
-    for tried in tries:
-        if arm == (tried.score.profile, tried.score.k):
-            chance += (1 - holdout) * share * tried.chance
-    return replace(taken, propensity=chance)
+    chances: dict[tuple[str, int], float] = {}
+    if holdout:
+        chances[board.vanilla.profile, 0] = holdout
+    shares = [(decision.profile, decision.k, (1 - holdout) * (1 - share))]
+    shares += [(tried.score.profile, tried.score.k, (1 - holdout) * share * tried.chance) for tried in tries]
+    for profile, k, chance in shares:
+        chances[profile, k] = chances.get((profile, k), 0.0) + chance
+    return replace(
+        taken,
+        propensity=chances[taken.profile, taken.k],
+        chances=tuple(ArmChance(profile, k, chance) for (profile, k), chance in chances.items()),
+    )
 
 
 def _exploration(context: Context, board: Board, decision: Decision) -> tuple[list[_Try], float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -85,6 +85,8 @@ class Pool:
             it to each request. See `policies.crowds`, for `crowding` too.
         crowding: How many times a delay of the pool's passes counts.
         reading: The share of its passes that compute a prompt as well.
+        chunk: The prompt tokens of such a pass.
+        overloaded: Whether more comes than it can do, so that delays queue instead of multiplying.
     """
 
     profile: str
@@ -102,6 +104,8 @@ class Pool:
     cap: int | None = None
     crowding: float = 1.0
     reading: float = 0.0
+    chunk: float = 0.0
+    overloaded: bool = False
 
     @property
     def full(self) -> bool:
@@ -183,16 +187,25 @@ class Score(NamedTuple):
     measured: bool
 
 
+class ArmChance(NamedTuple):
+    """The probability that an arm is taken."""
+
+    profile: str
+    k: int
+    chance: float
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """An arm, why it was chosen, and how likely that was.
 
     `settled` is the route that evidence favours, which hysteresis remembers; chance and outages leave it
     alone. `propensity` is the probability of the arm (profile and k) that was taken, over the context's
-    draws. `alpha`, `expected_speedup` (over the best plain arm) and `confidence` (that it is at least the
-    policy's min_speedup) are of the speculative arm that was taken or, on vanilla, compared. `intended` names
-    the arm that shadow mode, a full pool or one that is away kept the request from. `score` is the taken
-    arm's, `scores` are those of all arms that were compared.
+    draws, and `chances` those of all arms that could be (empty: only this one could). `alpha`,
+    `expected_speedup` (over the best plain arm) and `confidence` (that it is at least the policy's
+    min_speedup) are of the speculative arm that was taken or, on vanilla, compared. `intended` names the arm
+    that shadow mode, a full pool or one that is away kept the request from. `score` is the taken arm's,
+    `scores` are those of all arms that were compared. `context` is what it was all made from.
     """
 
     profile: str
@@ -206,6 +219,8 @@ class Decision:
     intended: tuple[str, int] | None = None
     score: Score | None = None
     scores: tuple[Score, ...] = ()
+    chances: tuple[ArmChance, ...] = ()
+    context: Context | None = field(default=None, repr=False, compare=False)
 
     @property
     def route(self) -> Route:

@@ -7,7 +7,9 @@ import pytest
 from small import FLAT, QUIET, always, played, requests
 
 from bench.simulate.drafting import ModelDrafting, steps_at
+from bench.simulate.static import Static
 from bench.simulate.surfaces import Staircase
+from policies.cost import StepLoad
 
 pytestmark = pytest.mark.unit
 
@@ -130,3 +132,17 @@ def test_a_model_drafter_is_asked_for_the_batch_s_largest_k() -> None:
 
     played(requests(2, per_second=50.0, even=True), k=5, by_model=True, make=Spy)
     assert {asked for count, asked in seen if count == 2} == {5}
+
+
+def test_passes_are_recorded_as_the_service_records_them() -> None:
+    """A model drafter is asked for a token at least; one that copies is never asked."""
+    recorded: list[StepLoad] = []
+
+    class Listening(Static):
+        def passed(self, engine: int, load: StepLoad, seconds: float) -> None:
+            recorded.append(load)
+
+    for by_model, k, asked in ((True, 3, {1.0, 3.0}), (False, 3, {0.0}), (True, 0, {0.0})):
+        recorded.clear()
+        played(requests(3), k=k, by_model=by_model, make=lambda fleet, k=k: Listening(fleet, k))  # type: ignore[misc]
+        assert {load.asked for load in recorded} == asked

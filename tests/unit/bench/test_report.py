@@ -2,9 +2,10 @@
 
 import pytest
 
+from bench.simulate.command import chosen
 from bench.simulate.intervals import paired_ratio
-from bench.simulate.reaction import _requests
-from bench.simulate.router import Watched
+from bench.simulate.reaction import _taken_at
+from bench.simulate.watched import Watched
 
 pytestmark = pytest.mark.unit
 
@@ -32,10 +33,10 @@ def point(k: int, oracle_k: int, *, explored: bool = False, regret: float | None
 def test_a_reaction_is_counted_to_the_first_lasting_agreement() -> None:
     """Single agreements among wrong arms do not count; explorations neither help nor harm."""
     wrong, right, explored = point(4, 1), point(1, 1), point(7, 1, explored=True)
-    assert _requests([wrong] * 30 + [right] * 25) == 30
-    assert _requests([right, *([wrong] * 30), *([right] * 25)]) == 31
-    assert _requests([wrong] * 10 + [explored, right] * 25) == 11
-    assert _requests([wrong] * 60) is None
+    assert _taken_at([wrong] * 30 + [right] * 25) == 30
+    assert _taken_at([right, *([wrong] * 30), *([right] * 25)]) == 31
+    assert _taken_at([wrong] * 10 + [explored, right] * 25) == 11
+    assert _taken_at([wrong] * 60) is None
 
 
 def test_an_arm_as_good_as_the_oracle_s_agrees() -> None:
@@ -43,3 +44,11 @@ def test_an_arm_as_good_as_the_oracle_s_agrees() -> None:
     assert point(3, 2, regret=0.019).agrees
     assert not point(3, 2, regret=0.021).agrees
     assert not point(3, 2, regret=None).agrees
+
+
+def test_changes_of_the_watched_task_are_counted() -> None:
+    """So that requests are known to have begun under the acceptance that holds now."""
+    (drift,) = chosen(["drift"])
+    assert [drift.changes_before(at_s) for at_s in (0.0, 1199.0, 1200.0, 2400.0)] == [0, 0, 1, 2]
+    (steady,) = chosen(["steady-model"])
+    assert steady.changes_before(1e9) == 0

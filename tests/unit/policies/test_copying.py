@@ -71,6 +71,17 @@ def test_the_deviation_is_the_ratio_estimators() -> None:
         assert found.deviations[k] == pytest.approx(error, rel=0.15)
 
 
+def test_an_answer_of_two_tokens_is_evidence_like_any_other() -> None:
+    """Its one step is its last, which counts no position: it is replayed at every k all the same."""
+    counts = replay([1, 2, 3, 1, 2], [3, 9], Lookup(1, 3), K, max_model_len=4096).counters()
+    assert [at.steps for at in replays(counts).at] == [1.0] * K
+    short, none = believed(counts), believed()
+    assert short.evidence_requests == 1
+    assert none.lengths[4] > short.lengths[4] > 0.9 * none.lengths[4]
+    many = answers(3, 40)
+    assert believed(pooled([many, counts])).lengths[4] == pytest.approx(believed(many).lengths[4], rel=0.01)
+
+
 def test_without_replays_the_prior_stands_at_every_k() -> None:
     """And its deviations are those of a prior."""
     found, other = believed({}), estimate_copying(ASSUMED, [], prior_strength=20, reference_k=4, max_k=K)

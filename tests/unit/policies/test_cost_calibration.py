@@ -13,7 +13,7 @@ from policies.cost import CalibrationError, StepTime, calibrated_profile, calibr
 
 pytestmark = pytest.mark.unit
 
-STEP_TIME = StepTime(0.0215, 0.0, 0.0142, 0.0, 0.0002, 0.0001, 0.0, 2e-6, 0.0008)
+STEP_TIME = StepTime(0.0215, 0.0, 0.0142, 0.0, 0.0002, 0.0, 2e-6, 0.0008, 0.0001, 0.0, 0.0003)
 
 
 def text(**changes: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from random import Random
 
@@ -19,7 +20,7 @@ from policies.cost.moments import FEATURES
 pytestmark = pytest.mark.unit
 
 SEED = seed(StepShape(), 0.1)
-TRUTH = StepTime(0.02, 0.0005, 0.006, 0.004, 0.0004, 0.0002, 0.0015, 2e-6, 0.001)
+TRUTH = StepTime(0.02, 0.0005, 0.006, 0.004, 0.0004, 0.0015, 2e-6, 0.001, 0.0002, 0.0001, 0.0003)
 
 loads = st.builds(
     StepLoad,
@@ -30,6 +31,7 @@ loads = st.builds(
     context=st.floats(0, 1e5),
     prefill=st.floats(0, 8192),
     reading=st.floats(0, 1),
+    chunk=st.floats(0, 8192),
 )
 coefficients = st.builds(StepTime, *(st.floats(0, 1) for _ in range(FEATURES)))
 
@@ -173,6 +175,66 @@ def test_a_slope_is_a_slope_and_no_stair() -> None:
     found = fit(moments(steps_of(truth, 1000, noise=0.05, model=False)), SEED).step_time
     for load in (StepLoad(1), StepLoad(1, 1, 1), StepLoad(1, 1, 8), StepLoad(8), StepLoad(8, 1, 20)):
         assert found.seconds(load) == pytest.approx(truth.seconds(load), rel=0.05)
+
+
+@given(factor=st.floats(0.2, 5), k=st.integers(1, 5), count=st.integers(40, 200))
+@settings(max_examples=40, deadline=None)
+def test_what_always_moves_together_is_split_as_the_seed_has_it(factor: float, k: int, count: int) -> None:
+    """One k for all: drafts in proportion to requests. Their sum is known, the shares are the seed's, scaled."""
+    rng = Random(5)
+    shape = seed(StepShape(verify=0.2, per_token=0.03, per_draft_token=0.1, per_request=0.05), 0.1)
+    truth = shape.times(factor)
+    drawn = [rng.randint(2, 16 // (k + 1) + 1) for _ in range(count)]
+    steps = [(load, truth.seconds(load)) for load in (StepLoad(b, 1.0, k * b, k, 300.0 * b) for b in drawn)]
+    found = fit(moments(steps), shape).step_time
+    for name in ("per_request", "per_drafted", "per_asked", "wide"):
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.15)
+    for load, seconds in steps:
+        assert found.seconds(load) == pytest.approx(seconds, rel=0.01)
+
+
+def roofline_s(load: StepLoad) -> float:
+    """A pass bound by reading weights (8.5 ms) or by arithmetic (56 us a token), rounded between the two."""
+    tokens = load.requests + load.drafted + load.prefill
+    return 0.003 + (0.0085**4 + (56e-6 * tokens) ** 4) ** 0.25
+
+
+def passes_of_one_k(rng: Random, count: int, k: int) -> list[tuple[StepLoad, float]]:
+    """Batches of up to 80 with the same k throughout, one pass in four with a prompt."""
+    steps = []
+    for _ in range(count):
+        requests = round(math.exp(rng.uniform(0, math.log(80))))
+        prefill = rng.randint(16, 2000) if rng.random() < 0.25 else 0
+        load = StepLoad(requests, 1.0, k * requests, 0, 600.0 * requests, prefill)
+        steps.append((load, roofline_s(load) * rng.gauss(1, 0.03)))
+    return steps
+
+
+@pytest.mark.parametrize("count", [150, 1000])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_price_of_a_draft_is_known_where_all_requests_have_one_k(k: int, count: int) -> None:
+    """To a roofline a token is a token: batches of other sizes have shown what one more draft each would cost."""
+    found = fit(moments(passes_of_one_k(Random(k), count, k)), SEED).step_time
+    for requests in (4, 16, 40, 60):
+        as_seen = StepLoad(requests, 1.0, k * requests, 0, 600.0 * requests)
+        assert found.seconds(as_seen) == pytest.approx(roofline_s(as_seen), rel=0.1)
+        dearer = as_seen._replace(drafted=(k + 1) * requests)
+        assert found.seconds(dearer) == pytest.approx(roofline_s(dearer), rel=0.15)
+        added_s = found.seconds(dearer) - found.seconds(as_seen)
+        true_s = roofline_s(dearer) - roofline_s(as_seen)
+        assert 0.4 * true_s - 4e-4 <= added_s <= 1.6 * true_s + 4e-4
+
+
+def test_drafts_cost_more_beside_a_prompt_where_arithmetic_binds() -> None:
+    """In expectation over passes with and without one, the prompt's own time not counted."""
+    found = fit(moments(passes_of_one_k(Random(1), 1000, 2)), SEED).step_time
+    alone, reading = StepLoad(8, 1.0, 8), StepLoad(8, 1.0, 8, reading=1.0, chunk=500)
+    more, more_reading = alone._replace(drafted=24), reading._replace(drafted=24)
+    assert found.seconds(more) - found.seconds(alone) < 5e-4
+    assert found.seconds(more_reading) - found.seconds(reading) == pytest.approx(16 * 56e-6, rel=0.15)
+    half = [load._replace(reading=0.5) for load in (reading, more_reading)]
+    middle_s = (found.seconds(more) - found.seconds(alone) + 16 * 56e-6) / 2
+    assert found.seconds(half[1]) - found.seconds(half[0]) == pytest.approx(middle_s, rel=0.15)
 
 
 def test_long_prompts_do_not_stretch_what_was_never_seen() -> None:

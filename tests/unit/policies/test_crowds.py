@@ -46,8 +46,11 @@ def met(
 def test_an_empty_pool_is_not_crowded() -> None:
     """Neither before the first request, nor when one comes now and then."""
     assert Crowds().met(MODEL, 0.0) == NOT_CROWDED
-    assert met(MODEL, per_s=0.1)[-1] == NOT_CROWDED._replace(reading=pytest.approx(0.0, abs=0.01))
-    assert met(COPYING, per_s=0.1)[-1].crowding == pytest.approx(1.0, abs=0.02)
+    for pool in (MODEL, COPYING):
+        found = met(pool, per_s=0.1)[-1]
+        assert (found.cap, found.overloaded, found.chunk) == (None, False, pytest.approx(100))
+        assert found.crowding == pytest.approx(1.0, abs=0.02)
+        assert found.reading < 0.02
 
 
 def test_crowding_is_the_mean_pass_over_an_empty_one() -> None:
@@ -61,8 +64,11 @@ def test_crowding_is_the_mean_pass_over_an_empty_one() -> None:
 
 
 def test_more_than_fits_is_as_crowded_as_can_be() -> None:
-    """A bound, not infinity."""
-    assert met(COPYING, per_s=40.0)[-1].crowding == 5.0
+    """A bound, not infinity; and it is told, since there the queueing formula no longer holds."""
+    for pool in (MODEL, COPYING):
+        found = met(pool, per_s=40.0)[-1]
+        assert (found.crowding, found.overloaded) == (5.0, True)
+    assert not met(COPYING, per_s=6.0)[-1].overloaded
 
 
 def test_the_cap_is_the_best_uniform_k_of_the_mix_for_the_batch() -> None:
@@ -85,6 +91,29 @@ def test_the_cap_is_the_best_uniform_k_of_the_mix_for_the_batch() -> None:
     assert caps[0] > caps[-1]
 
 
+def balanced(k: int, per_s: float) -> float:
+    """The batch of MODEL on k by Little's law, in closed form since TIME is straight; infinite beyond what fits."""
+    steps = 200 / accepting(0.7).lengths[k]
+    alone_s = TIME.base + TIME.per_asked * max(1, k)
+    busy = per_s * (steps * (TIME.per_request + TIME.per_drafted * k) + 100 * TIME.per_prefill)
+    return per_s * steps * alone_s / (1 - busy) if busy < 1 else float("inf")
+
+
+@pytest.mark.parametrize("per_s", [3.0, 6.0, 8.0, 9.5])
+def test_the_cap_is_the_best_once_the_batch_has_followed(per_s: float) -> None:
+    """Requests that always meet the batch their cap leads to settle on nearly the fewest in flight."""
+    crowds, estimate, crowd = Crowds(), accepting(0.7), NOT_CROWDED
+    for number in range(2500):
+        now_s = number / per_s
+        k = 3 if crowd.cap is None else crowd.cap
+        pool = replace(MODEL, in_flight=round(min(200.0, balanced(k, per_s))))
+        crowds.refresh(now_s)
+        crowd = crowds.met(pool, now_s)
+        crowds.sent(score(pool, estimate, k), estimate, WORK, now_s, cell=("acme", "code"))
+    assert crowd.cap is not None
+    assert balanced(crowd.cap, per_s) <= 1.05 * min(balanced(k, per_s) for k in range(9))
+
+
 def test_the_cap_follows_what_is_believed_at_once() -> None:
     """Votes remember the load, not the acceptance; and while nothing changes nothing moves."""
     pool = replace(MODEL, in_flight=7)
@@ -101,7 +130,7 @@ def test_the_cap_does_not_flip_with_every_burst() -> None:
     """Requests that meet a full engine weigh more, so bursts that come again settle on the smaller k, once."""
     crowds, estimate, caps = Crowds(), accepting(0.7), []
     for number in range(3000):
-        in_flight = 100 if number > 600 and number % 150 < 15 else 4
+        in_flight = 60 if number > 600 and number % 150 < 15 else 4
         pool = replace(MODEL, in_flight=in_flight)
         crowds.refresh(number / 5.0)
         crowd = crowds.met(pool, number / 5.0)
