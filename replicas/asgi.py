@@ -33,6 +33,9 @@ class AsgiExchange:
     `status` and `content_type` are known once the first part is. The app runs in a task of its own, in
     `context` or else a copy of the reader's. Parts that are ready together come together: the reader decides
     the pace.
+
+    Whoever knows what the bytes stand for may set `holding` and call `mark` where a piece of the answer is
+    complete: then parts end at marks, but for the last one.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class AsgiExchange:
         self._gone = asyncio.Event()
         self._arrived = asyncio.Event()
         self._chunks: list[bytes] = []
+        self._marked = 0
+        self.holding = False
         self._complete = False
         self._task: asyncio.Task[None] | None = None
 
@@ -80,8 +85,8 @@ class AsgiExchange:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            data, self._chunks = b"".join(self._chunks), []
             ended = self._complete or self._task.done()
+            data = self._take(everything=ended or not self.holding)
             if ended and not self._complete:
                 if not self._task.cancelled():
                     self._task.result()  # lets the app's exception out
@@ -91,6 +96,21 @@ class AsgiExchange:
                 first = False
             if ended:
                 return
+
+    def mark(self) -> None:
+        """Say that what the app has sent so far may go out."""
+        self._marked = len(self._chunks)
+        if self._marked:
+            self._arrived.set()
+
+    def discard(self) -> bytes:
+        """Take back what was not read yet."""
+        return self._take(everything=True)
+
+    def _take(self, *, everything: bool) -> bytes:
+        ready = len(self._chunks) if everything else self._marked
+        data, self._chunks, self._marked = b"".join(self._chunks[:ready]), self._chunks[ready:], 0
+        return data
 
     async def close(self) -> None:
         """Tell the app that its client is gone, and wait until it has let go of the request.

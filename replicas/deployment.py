@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 from replicas.fake import FakeEngine, FakeSettings
-from replicas.frames import Call, Engine, Frame
+from replicas.frames import Call, Engine, Frame, ReplicaError
 from replicas.hardware import cpu_environment
 from replicas.profiles import EMBEDDED, ModelSpec, Profile
 from replicas.progress import Progress
@@ -53,16 +53,21 @@ class EngineReplica:
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call with frames; see `replicas.frames.Engine`."""
-        async with aclosing(self._engine.serve(call)) as frames:
-            async for frame in frames:
-                if (ending := frame.ending) is None:
-                    yield frame
-                else:
-                    yield frame._replace(ending=ending._replace(replica=self._id))
+        try:
+            async with aclosing(self._engine.serve(call)) as frames:
+                async for frame in frames:
+                    yield self._signed(frame)
+        except ReplicaError as error:
+            error.replica = self._id
+            raise
 
     async def status(self) -> dict[str, Any]:
         """This replica's account of itself. Raises ReplicaError when its engine is gone."""
-        await self._engine.check_health()
+        try:
+            await self._engine.check_health()
+        except ReplicaError as error:
+            error.replica = self._id
+            raise
         load, steps = self._engine.load(), self._engine.steps
         return {
             "profile": self._spec.profile.name,
@@ -76,6 +81,12 @@ class EngineReplica:
             "started_at": self._started_at,
             "start_seconds": self._ready_at - self._started_at,
         }
+
+    def _signed(self, frame: Frame) -> Frame:
+        """The frame with this replica's name where there is room for it: on the first and the last one."""
+        if (ending := frame.ending) is not None:
+            frame = frame._replace(ending=ending._replace(replica=self._id))
+        return frame._replace(replica=self._id) if frame.status else frame
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
@@ -152,7 +163,7 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
         max_queued_requests=profile.max_num_seqs * _QUEUED_PER_SLOT,
         graceful_shutdown_timeout_s=_DRAIN_S,
         graceful_shutdown_wait_loop_s=0.1,
-        health_check_period_s=5,
+        health_check_period_s=2,  # the third failure counts
         health_check_timeout_s=30,
         ray_actor_options=actor_options,
         **choosing,

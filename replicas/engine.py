@@ -11,7 +11,7 @@ import json
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from http import HTTPStatus
 from multiprocessing import active_children
 from types import SimpleNamespace
@@ -21,73 +21,40 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import FrontendArgs
-from vllm.outputs import RequestOutput
-from vllm.sampling_params import SamplingParams
-from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from policies.cost import StepRecorder
-from replicas.asgi import AppError, AsgiExchange
+from replicas.asgi import AppError, AsgiExchange, Part
 from replicas.frames import Call, Frame, Load, ReplicaError
 from replicas.observation import Observation
+from replicas.observed_llm import ObservedLLM, current_observation
 from replicas.passes import PassLogger
 from replicas.profiles import ModelSpec, Profile, engine_arguments, server_arguments
-from replicas.scheduler import K_KEY, scheduler_class
+from replicas.resuming import event_head, retitled
+from replicas.scheduler import scheduler_class
 from replicas.splice import Splicer, with_usage_chunk
 
-_OURS = "specroute"
 _SHUTDOWN_S = 15.0
 """vLLM kills a core after 5 s, but its worker alone takes 4 to end in order and give memory back."""
-
-_observation: ContextVar[Observation | None] = ContextVar("observation", default=None)
-
-
-class ObservedLLM(AsyncLLM):  # type: ignore[misc]
-    """AsyncLLM whose requests carry their k, and are watched by the `Observation` of the current context."""
-
-    async def generate(
-        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
-    ) -> AsyncGenerator[RequestOutput, None]:
-        """As AsyncLLM does, for the observation of the context."""
-        observation = _observation.get()
-        if observation is None:
-            async with aclosing(super().generate(prompt, sampling_params, request_id, **options)) as outputs:
-                async for output in outputs:
-                    yield output
-            return
-        # Engine settings in the request are the router's: what a client sent under our names is dropped.
-        extra = {k: v for k, v in (sampling_params.extra_args or {}).items() if not k.startswith(_OURS)}
-        sampling_params.extra_args = {**extra, K_KEY: observation.k}
-        sequence = observation.begin(choices=sampling_params.n)
-        try:
-            async with aclosing(super().generate(prompt, sampling_params, request_id, **options)) as outputs:
-                async for output in outputs:
-                    observation.observe(sequence, output)
-                    _expect_no_abort(output)
-                    for completion in output.outputs:
-                        completion.spec_decode_metrics = None  # it would show up in the client's answer
-                    yield output
-        except EngineDeadError:
-            observation.engine_died = True  # the app makes an answer of it, which is not for the client
-            raise
-
-
-def _expect_no_abort(output: RequestOutput) -> None:
-    """Raise EngineDeadError for what a core sends when it is shut down; nobody here asked for an abort."""
-    if any(completion.finish_reason == "abort" for completion in output.outputs):
-        raise EngineDeadError
 
 
 class VllmEngine:
     """One vLLM engine behind the `Engine` protocol."""
 
     def __init__(
-        self, llm: ObservedLLM, app: Any, profile: Profile, steps: StepRecorder, passes: PassLogger
+        self,
+        llm: ObservedLLM,
+        app: Any,
+        profile: Profile,
+        steps: StepRecorder,
+        passes: PassLogger,
+        *,
+        continuable: bool = True,
     ) -> None:
         self._llm = llm
         self._app = app
         self._profile = profile
         self._passes = passes
+        self._continuable = continuable
         self._running = 0
         self.steps = steps
         """See `Engine.steps`."""
@@ -127,40 +94,51 @@ class VllmEngine:
             raise
         # vLLM's error handler would stop its web server.
         app.state.server = SimpleNamespace(should_exit=False)
-        return cls(llm, app, profile, steps, passes)
+        # A reasoning parser would see what was sent so far as one piece, which not all of them read alike.
+        continuable = not server_arguments(model).get("reasoning_parser")
+        return cls(llm, app, profile, steps, passes, continuable=continuable)
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call; see `Engine.serve`."""
         await self.check_health()
-        observation = Observation(
-            k=call.k, speculative=self._profile.speculative, prompt_tokens=call.prompt_tokens
-        )
         context = copy_context()  # a generator runs in its reader's context, which is not ours to change
-        context.run(_observation.set, observation)
         body = with_usage_chunk(call.body) if call.details else call.body
         exchange = AsgiExchange(
             self._app, path=call.path, body=body, request_id=call.request_id, context=context
         )
+        observation = Observation(
+            k=call.k,
+            speculative=self._profile.speculative,
+            prompt_tokens=call.prompt_tokens,
+            flow=exchange,
+            resume=call.resume,
+            cache_salt=call.cache_salt,
+        )
+        context.run(current_observation.set, observation)
         splicer = Splicer() if call.details else None
         self._running += 1
         try:
             async with aclosing(exchange.parts()) as parts:
                 async for part in parts:
-                    if observation.engine_died:
-                        raise ReplicaError("the engine core ended during the request")
+                    if observation.failure is not None:
+                        raise ReplicaError(observation.failure)
                     data, splice_at = part.data, None
-                    if splicer:
-                        data, splice_at = splicer.feed(part, exchange.content_type)
+                    if call.resume is not None:
+                        data = retitled(data, event_head(observation.discarded), call.resume.head)
+                    # While parts end where an output does, the last event comes with the last part anyway.
+                    if splicer and (part.last or not exchange.holding):
+                        data, splice_at = splicer.feed(part._replace(data=data), exchange.content_type)
                     if data or part.first or part.last:
                         yield Frame(
                             data=data,
-                            token_ids=observation.take_tokens(),
+                            token_ids=observation.take_tokens(last=part.last),
                             status=exchange.status if part.first else 0,
                             content_type=exchange.content_type if part.first else "",
                             splice_at=splice_at,
                             ending=observation.ending() if part.last else None,
                             load=self.load() if part.last else None,
                             prompt_token_ids=observation.take_prompt(),
+                            head=self._head(part, observation),
                         )
         except AppError as error:
             raise ReplicaError("the engine was shut down during the request") from error
@@ -169,6 +147,12 @@ class VllmEngine:
                 await exchange.close()
             finally:
                 self._running -= 1
+
+    def _head(self, part: Part, observation: Observation) -> bytes:
+        """See `Frame.head`."""
+        if not part.first or part.last or not self._continuable or not observation.continuable:
+            return b""
+        return event_head(part.data)
 
     async def warm_up(self) -> None:
         """Answer one small request, so that the first client does not pay for first-time set-up.

@@ -20,8 +20,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from policies.cost import StepLoad, StepRecorder
-from replicas.fake_words import answer_ids, copied_steps, lucky_steps, prompt_ids, text_of
-from replicas.frames import Call, Ending, Frame, Load, ReplicaError, packed
+from replicas.fake_form import FakeForm
+from replicas.fake_words import answer_ids, copied_steps, lucky_steps, prompt_ids
+from replicas.frames import Call, Ending, Frame, Load, ReplicaError, joined, packed, unpacked
 from replicas.profiles import ModelSpec, Profile
 
 
@@ -88,7 +89,7 @@ class FakeEngine:
     async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
         # Drafts are lucky by the request, words are the prompt's: the same whatever k, streamed or whole.
         rng = Random(zlib.crc32(call.body))
-        prompt = prompt_ids(body)
+        prompt = prompt_ids(body) if call.resume is None else unpacked(call.resume.prompt_token_ids)
         words = Random(zlib.crc32(packed(prompt)))
         wanted = _wanted_tokens(body)
         k = min(call.k, self._profile.k)
@@ -96,23 +97,26 @@ class FakeEngine:
         alpha = float(
             (metadata if isinstance(metadata, dict) else {}).get("fake_alpha", self._settings.alpha)
         )
-        form = _Form(call, body, self._model.name, packed(prompt) if call.prompt_tokens else b"")
+        form = FakeForm(call, body, self._model.name, packed(prompt) if call.prompt_tokens else b"")
         started = time.monotonic()
         settings = self._settings
         await asyncio.sleep(settings.prefill_ms / 1000)
         first = time.monotonic()
-        self.steps.record(StepLoad(prefill=len(prompt)), first - started)
         ids = answer_ids(words, prompt, wanted, copied=alpha if settings.copying else None)
+        done = _done(call, ids)
+        self.steps.record(StepLoad(prefill=len(prompt) + done), first - started)
         steps = (
-            copied_steps(prompt, ids, self._profile, self._model, k=k)
+            copied_steps([*prompt, *ids[:done]], ids[done:], self._profile, self._model, k=k)
             if settings.copying
-            else lucky_steps(rng, wanted, k=k, alpha=alpha, coverage=settings.coverage)
+            else lucky_steps(rng, wanted - done, k=k, alpha=alpha, coverage=settings.coverage)
         )
         drafted: list[int] = []
         accepted: list[int] = []
-        sent = 1
-        if form.stream:
-            yield form.first_frame(ids[:1])
+        sent = done + 1
+        # The last tokens come with the ending: a stream without it lacks some.
+        tail = form.first_frame(ids[done:sent]) if form.stream else None
+        if tail is not None and sent < wanted:
+            yield tail
         for proposed, run in steps:
             await self.check_health()
             await self._pass(proposed, k, context=len(prompt) + sent)
@@ -120,7 +124,9 @@ class FakeEngine:
             accepted.append(run)
             kept = run + 1
             if form.stream:
-                yield Frame(form.event(ids[sent : sent + kept]), token_ids=tuple(ids[sent : sent + kept]))
+                tail = Frame(form.event(ids[sent : sent + kept]), token_ids=tuple(ids[sent : sent + kept]))
+                if sent + kept < wanted:
+                    yield tail
             sent += kept
         ending = Ending(
             finish_reason="length",
@@ -130,11 +136,13 @@ class FakeEngine:
             per_step_drafted=tuple(drafted),
             per_step_accepted=tuple(accepted),
             counted=True,
-            queued_s=0.0,
-            ttft_s=first - started,
-            decode_s=time.monotonic() - first,
+            queued_s=None if done else 0.0,
+            ttft_s=None if done else first - started,
+            decode_s=None if done else time.monotonic() - first,
+            continued_after=done,
         )
-        yield form.last_frame(ids, ending)._replace(load=self.load())
+        last = form.last_frame(ids, ending)._replace(load=self.load())
+        yield last if tail is None else joined([tail, last])
 
     async def _pass(self, drafted: int, k: int, *, context: int) -> None:
         """Take the time of one decode step beside all running requests, and record it."""
@@ -165,6 +173,16 @@ _NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)
 
 
 _DEFAULT_TOKENS = 32
+
+
+def _done(call: Call, ids: list[int]) -> int:
+    """How many of the answer's tokens the client has. Raises ReplicaError when those are other tokens."""
+    if call.resume is None:
+        return 0
+    done = unpacked(call.resume.token_ids)
+    if ids[: len(done)] != done or len(done) >= len(ids):
+        raise ReplicaError("the answer to go on with is not this one, or it is complete")
+    return len(done)
 
 
 class _RefusedError(Exception):
@@ -198,68 +216,3 @@ def _wanted_tokens(body: Mapping[str, Any]) -> int:
         if (wanted := body.get(name)) is not None:
             return wanted  # type: ignore[no-any-return] # _validated has seen to it
     return _DEFAULT_TOKENS
-
-
-class _Form:
-    """The shape of an answer: chat or text, streamed or whole."""
-
-    def __init__(self, call: Call, body: Mapping[str, Any], model: str, prompt: bytes) -> None:
-        self._chat = call.path.endswith("/chat/completions")
-        self._details = call.details
-        self.stream = body.get("stream") is True
-        options = body.get("stream_options")
-        self._usage = call.details or (isinstance(options, dict) and options.get("include_usage") is True)
-        self._prompt = prompt
-        kind = "chat.completion" if self._chat else "text_completion"
-        self._head = {
-            "id": f"{'chatcmpl' if self._chat else 'cmpl'}-{call.request_id}",
-            "object": kind + (".chunk" if self._chat and self.stream else ""),
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    def event(self, ids: list[int], finish: str | None = None) -> bytes:
-        text = text_of(ids)
-        part = {"delta": {"content": text}} if self._chat else {"text": text}
-        return _sse({**self._head, "choices": [{"index": 0, **part, "finish_reason": finish}]})
-
-    def first_frame(self, ids: list[int]) -> Frame:
-        role = {"delta": {"role": "assistant", "content": ""}}
-        opening = (
-            _sse({**self._head, "choices": [{"index": 0, **role, "finish_reason": None}]})
-            if self._chat
-            else b""
-        )
-        return Frame(
-            opening + self.event(ids),
-            token_ids=tuple(ids),
-            status=200,
-            content_type="text/event-stream",
-            prompt_token_ids=self._prompt,
-        )
-
-    def last_frame(self, ids: list[int], ending: Ending) -> Frame:
-        usage = {
-            "prompt_tokens": ending.prompt_tokens,
-            "completion_tokens": ending.completion_tokens,
-            "total_tokens": ending.prompt_tokens + ending.completion_tokens,
-        }
-        if not self.stream:
-            text = text_of(ids)
-            part = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
-            choice = {"index": 0, **part, "finish_reason": ending.finish_reason}
-            data = json.dumps({**self._head, "choices": [choice], "usage": usage}).encode()
-            splice = len(data) - 1 if self._details else None
-            return Frame(
-                data, tuple(ids), 200, "application/json", splice, ending, prompt_token_ids=self._prompt
-            )
-        data = self.event([], ending.finish_reason)
-        splice = None
-        if self._usage:
-            data += _sse({**self._head, "choices": [], "usage": usage})
-            splice = len(data) - 3 if self._details else None
-        return Frame(data + b"data: [DONE]\n\n", splice_at=splice, ending=ending)
-
-
-def _sse(event: Mapping[str, Any]) -> bytes:
-    return b"data: " + json.dumps(event).encode() + b"\n\n"

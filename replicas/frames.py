@@ -7,10 +7,21 @@ needs to know stands beside the client's bytes, so that it never has to read the
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from struct import pack
+from struct import pack, unpack
 from typing import NamedTuple, Protocol
 
 from policies.cost import StepRecorder
+
+
+class Resume(NamedTuple):
+    """Where another replica's stream broke off, for the one that goes on with it."""
+
+    prompt_token_ids: bytes
+    """The prompt as the target read it, `packed`."""
+    token_ids: bytes
+    """The tokens whose text the client has, `packed`: none more, none fewer, never the last of an answer."""
+    head: bytes
+    """`Frame.head` of that stream."""
 
 
 class Call(NamedTuple):
@@ -27,6 +38,11 @@ class Call(NamedTuple):
     """Whether the client asked for the `specroute` object; it needs a place to stand (`Frame.splice_at`)."""
     prompt_tokens: bool = False
     """Whether the router wants `Frame.prompt_token_ids`."""
+    resume: Resume | None = None
+    """Set where the stream began elsewhere: the frames go on from there, as if it had never broken off."""
+    cache_salt: str = ""
+    """Requests find each other's prompts in the prefix cache only under the same salt. A client's own
+    `cache_salt` divides further, below this one."""
 
 
 class Load(NamedTuple):
@@ -60,6 +76,10 @@ class Ending(NamedTuple):
     """From the first to the last token."""
     replica: str = ""
     """Who answered, as its status and Ray Serve name it; the engine itself does not know."""
+    continued_after: int = 0
+    """Tokens of the answer that another replica made (`Call.resume`). They count in `completion_tokens`, but
+    not in the step arrays, which are complete when the tokens made here = 1 + sum(1 + accepted); the times,
+    which would be those of a part, are None."""
 
 
 class Frame(NamedTuple):
@@ -67,7 +87,8 @@ class Frame(NamedTuple):
 
     data: bytes
     token_ids: tuple[int, ...] = ()
-    """Target tokens since the frame before, for requests with a single choice."""
+    """Target tokens since the frame before, for requests with a single choice: those that made these bytes.
+    After every frame a client has the text of exactly the tokens of the frames so far."""
     status: int = 0
     """The HTTP status, on the first frame; 0 on the others."""
     content_type: str = ""
@@ -78,6 +99,11 @@ class Frame(NamedTuple):
     prompt_token_ids: bytes = b""
     """The prompt as the target reads it, `packed`: on one frame of a request with a single prompt and choice,
     the first unless the answer begins before its first token. Only where `Call.prompt_tokens` asks."""
+    head: bytes = b""
+    """On the first frame of a stream that another replica could continue: what all its events begin with, up
+    to their choices (id, created, model). Empty where nobody could."""
+    replica: str = ""
+    """On the first frame: who answers, as in `Ending.replica`."""
 
 
 def packed(token_ids: Sequence[int]) -> bytes:
@@ -89,8 +115,38 @@ def packed(token_ids: Sequence[int]) -> bytes:
     return pack(f"<{len(token_ids)}I", *token_ids)
 
 
+def unpacked(token_ids: bytes) -> list[int]:
+    """What was `packed`."""
+    return list(unpack(f"<{len(token_ids) // 4}I", token_ids))
+
+
+def joined(frames: Sequence[Frame]) -> Frame:
+    """One frame of several that follow each other (>= 1)."""
+    first, last = frames[0], frames[-1]
+    if first is last:
+        return first
+    before = sum(len(frame.data) for frame in frames[:-1])
+    return first._replace(
+        data=b"".join(frame.data for frame in frames),
+        token_ids=tuple(token for frame in frames for token in frame.token_ids),
+        splice_at=None if last.splice_at is None else before + last.splice_at,
+        ending=last.ending,
+        load=last.load,
+        prompt_token_ids=b"".join(frame.prompt_token_ids for frame in frames),
+    )
+
+
 class ReplicaError(Exception):
-    """The engine cannot serve: it died or was never started. Not a fault of the request."""
+    """The engine cannot serve: it died or was never started. Not a fault of the request.
+
+    `replica` says whose engine that is, where it is known; `process` names the one that is gone, where only
+    that is.
+    """
+
+    def __init__(self, message: str = "", *, replica: str = "", process: str = "") -> None:
+        super().__init__(message)
+        self.replica = replica
+        self.process = process
 
 
 class ReplicaBusyError(ReplicaError):
@@ -106,7 +162,8 @@ class Engine(Protocol):
     def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer `call`. The first frame has the status, the last one the ending.
 
-        Closing the generator aborts the request. Raises ReplicaError when the engine is gone.
+        Closing the generator aborts the request. Raises ReplicaError when the engine is gone, or cannot go on
+        with `call.resume`.
         """
         ...
 

@@ -7,9 +7,27 @@ loaded by every process that holds a handle of a pool.
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 from ray.serve.request_router import LocalityMixin, PendingRequest, RequestRouter, RunningReplica
+
+_SEPARATOR: Final = ","
+
+
+def place(home: str, avoid: Collection[str] = ()) -> str:
+    """The `session_id` of a request for the replica `home` (empty: any), and none of those in `avoid`."""
+    return _SEPARATOR.join((home, *sorted(avoid)))
+
+
+def _wishes(session_id: str) -> tuple[str, frozenset[str]]:
+    """Home and replicas to avoid, out of what `place` made of them."""
+    home, *avoided = session_id.split(_SEPARATOR)
+    return home, frozenset(avoided)
+
+
+def _without(replicas: list[RunningReplica], avoided: frozenset[str]) -> list[RunningReplica]:
+    return [replica for replica in replicas if replica.replica_id.unique_id not in avoided]
 
 
 class HomeFirst(LocalityMixin, RequestRouter):
@@ -18,7 +36,8 @@ class HomeFirst(LocalityMixin, RequestRouter):
     While the home has a free slot it is tried first: a prefix that need not be read again is worth more than
     a somewhat emptier batch. Beyond its slots requests wait there, and a wait soon takes longer than reading
     a prefix, so then the home is merely one of the two choices, of which the shorter queue gets the request.
-    A home that is gone, or refuses, is like none.
+    A home that is gone, or refuses, is like none. Replicas that are to be avoided (`place`) are asked only
+    when there are no others.
 
     Consistent hashing of a conversation's name would need no memory of who answered, but it would place first
     turns, and everything that is not a conversation, by chance: no longer by load. Here they go where there
@@ -45,9 +64,11 @@ class HomeFirst(LocalityMixin, RequestRouter):
         replicas = self.curr_replicas
         # Named replicas may have gone since, and the mixin narrows the first attempt to those nearby.
         near = [replicas[name] for name in self.apply_locality_routing(pending_request) if name in replicas]
+        home_id, avoided = _wishes(pending_request.metadata.session_id if pending_request is not None else "")
+        if avoided:
+            near = _without(near, avoided) or _without(list(replicas.values()), avoided) or near
         two = random.sample(near, min(2, len(near)))
-        home_id = pending_request.metadata.session_id if pending_request is not None else ""
-        home = self._found(candidate_replicas, home_id) if home_id else None
+        home = self._found(candidate_replicas, home_id) if home_id and home_id not in avoided else None
         if home is None:
             return [two]
         if self._has_slot(home):

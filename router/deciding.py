@@ -52,13 +52,26 @@ class Decider:
         self.forecaster = Forecaster()
         self.crowds = Crowds()
 
-    def decide(self, request: RoutedRequest, task: str, policy: EffectivePolicy) -> Choice:
-        """The arm for a request of `task`. Raises UnavailableError when no pool can answer."""
+    def decide(
+        self,
+        request: RoutedRequest,
+        task: str,
+        policy: EffectivePolicy,
+        *,
+        canary: bool = False,
+        avoid: frozenset[str] = frozenset(),
+    ) -> Choice:
+        """The arm for a request of `task`. Raises UnavailableError when no pool can answer.
+
+        Pools to `avoid` are taken only where there are no others. What a `canary` settled on is remembered
+        apart: it must not sway the policy beside it.
+        """
         now_s = self._clock()
         memory = self._expectations.memory
+        owner = f"{request.tenant}/canary" if canary else request.tenant
         home = memory.home(request.conversation.before, policy.affinity_s, now_s)
         work = self._expectations.work(request, task, home, now_s)
-        pools = tuple(self._crowded(pool, work, now_s) for pool in self._pools.snapshot())
+        pools = tuple(self._crowded(pool, work, now_s) for pool in self._pools.snapshot(avoid))
         context = Context(
             policy=policy,
             pools=pools,
@@ -76,7 +89,7 @@ class Decider:
             },
             draws=(self._rng.random(), self._rng.random(), self._rng.random()),
             work=work,
-            last=memory.last(request.tenant, task, now_s),
+            last=memory.last(owner, task, now_s),
             recent_requests=memory.arrived(task, now_s),
             wanted_route=request.hints.route,
             wanted_k=request.hints.k,
@@ -87,7 +100,7 @@ class Decider:
         except NoPoolError:
             raise UnavailableError("no engine is ready; see /readyz", retry_after_s=_RETRY_AFTER_S) from None
         if decision.settled is not None:
-            memory.settle(request.tenant, task, decision.settled, now_s)
+            memory.settle(owner, task, decision.settled, now_s)
         self._note(decision, context, (request.tenant, task), now_s)
         return Choice(decision, work, home.replica if home and home.profile == decision.profile else "")
 
@@ -101,8 +114,7 @@ class Decider:
 
     def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
         """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""
-        cap, crowding, reading = self.crowds.met(pool, now_s)
-        pool = replace(pool, cap=cap, crowding=crowding, reading=reading)
+        pool = replace(pool, **self.crowds.met(pool, now_s)._asdict())
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)

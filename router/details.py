@@ -33,9 +33,10 @@ def details(
     predicted_s: float | None = None,
 ) -> dict[str, Any]:
     """What happened to one request, in full. Step counts are null where they are not complete."""
-    steps = len(ending.per_step_accepted) if ending.counted else None
-    accepted = sum(ending.per_step_accepted) if ending.counted else None
-    drafted = sum(ending.per_step_drafted) if ending.counted else None
+    counted = ending.counted and not ending.continued_after
+    steps = len(ending.per_step_accepted) if counted else None
+    accepted = sum(ending.per_step_accepted) if counted else None
+    drafted = sum(ending.per_step_drafted) if counted else None
     return {
         "route": decision.route,
         "profile": decision.profile,
@@ -52,8 +53,8 @@ def details(
         "drafted": drafted,
         "accepted": accepted,
         "acceptance_length": 1 + accepted / steps if steps and accepted is not None else None,
-        "per_step_drafted": list(ending.per_step_drafted) if ending.counted else None,
-        "per_step_accepted": list(ending.per_step_accepted) if ending.counted else None,
+        "per_step_drafted": list(ending.per_step_drafted) if counted else None,
+        "per_step_accepted": list(ending.per_step_accepted) if counted else None,
         "completion_tokens": ending.completion_tokens,
         "cached_tokens": ending.cached_tokens,
         "expected_speedup": decision.expected_speedup,
@@ -63,6 +64,7 @@ def details(
         "ttft_s": ending.ttft_s,
         "queued_s": ending.queued_s,
         "failovers": failovers,
+        "continued_after": ending.continued_after or None,
         "intended": list(decision.intended) if decision.intended else None,
     }
 

@@ -31,8 +31,13 @@ class Outcome:
     ttft_s: float | None = None
     total_s: float | None = None
     failovers: int = 0
+    """How often it moved to another replica."""
+    continued: int = 0
+    """How often of these its stream had begun."""
     ending: Ending | None = None
     error: str | None = None
+    canary: bool = False
+    """Whether the canary's candidate decided it."""
 
 
 OutcomeHook = Callable[[Outcome], None]

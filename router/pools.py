@@ -7,109 +7,33 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from policies import decide
-from policies.cost import Calibrated, StepTime
-from policies.inflight import PLAIN, InFlight, Part
+from policies.cost import Calibrated
+from policies.ejection import Ejections
+from policies.inflight import PLAIN, Part
 from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
 from replicas.profiles import Profile
 from router.costs import PoolCost
+from router.pool_state import PoolClient, PoolState, Wait
+
+__all__ = ["PoolClient", "PoolState", "Pools"]
 
 _log = logging.getLogger(__name__)
 
 _FAILED_POLLS = 3
-_LOAD_FRESH_S = 5.0
-"""Older reports of a replica's load say nothing of now."""
-
-
-class PoolClient(Protocol):
-    """One way to reach a pool's replicas."""
-
-    def serve(self, call: Call, home: str = "") -> AsyncGenerator[Frame, None]:
-        """Frames of one call, if possible of the replica `home`; closing the generator cancels it.
-
-        Raises ReplicaError when no replica answers.
-        """
-        ...
-
-    async def status(self) -> dict[str, Any]:
-        """A replica's own account of itself."""
-        ...
-
-
-class ReportedLoad(NamedTuple):
-    """What one replica said of its load, and what this router had in flight in the whole pool then."""
-
-    running: int
-    own_in_flight: int
-    at_s: float
-
-
-@dataclass(slots=True)
-class PoolState:
-    """What is known of one pool."""
-
-    profile: Profile
-    client: PoolClient
-    cost: PoolCost
-    available: bool = False
-    flying: InFlight = field(default_factory=InFlight)
-    failed_polls: int = 0
-    step_time: StepTime | None = None
-    status: dict[str, Any] | None = None
-    last_error: str | None = None
-    reported: dict[str, ReportedLoad] = field(default_factory=dict)
-
-    @property
-    def in_flight(self) -> int:
-        """Requests this router has there."""
-        return self.flying.requests
-
-    def others_in_flight(self, now_s: float) -> float:
-        """Requests of other routers in this pool, by the replicas' reports of the last seconds.
-
-        A poll reaches one replica, so the mean of those heard of stands for all. What this router had in
-        flight itself at the time of a report is taken off; 0 where nothing was heard of late.
-        """
-        fresh = [load for load in self.reported.values() if 0 <= now_s - load.at_s <= _LOAD_FRESH_S]
-        if not fresh:
-            return 0.0
-        total = self.profile.replicas * sum(load.running for load in fresh) / len(fresh)
-        return max(0.0, total - sum(load.own_in_flight for load in fresh) / len(fresh))
-
-    def note(self, status: dict[str, Any], now_s: float) -> None:
-        """Take in a replica's account of itself."""
-        self.cost.report(status, now_s)
-        self.status = {name: value for name, value in status.items() if name != "step_moments"}
-        running = status.get("running")
-        if isinstance(running, int) and running >= 0:
-            self.reported = {
-                name: load for name, load in self.reported.items() if now_s - load.at_s <= _LOAD_FRESH_S
-            }
-            self.reported[str(status.get("replica"))] = ReportedLoad(running, self.in_flight, now_s)
-
-    def snapshot(self, now_s: float) -> decide.Pool:
-        """The pool as a decision sees it: what others have in flight there is taken to be like ours."""
-        others = self.others_in_flight(now_s)
-        return decide.Pool(
-            profile=self.profile.name,
-            max_k=self.profile.k,
-            step_time=self.step_time or self.cost.step_time,
-            cost_error=self.cost.mean_error,
-            drafter_is_model=self.profile.drafter_is_model,
-            available=self.available,
-            replicas=self.profile.replicas,
-            in_flight=self.in_flight + round(others),
-            capacity=self.profile.max_num_seqs * self.profile.replicas,
-            work=self.flying.load(others),
-            length=self.flying.lengths(others),
-        )
+_PROBES = 2
+"""Replicas that are asked for by name in one poll."""
 
 
 class Pools:
-    """All pools, their in-flight counts and their availability."""
+    """All pools, their in-flight counts and their availability.
+
+    A failure takes a pool of one replica away until a poll succeeds, and ejects it for a time that grows with
+    every ejection (`policies.ejection`): while that lasts it gets no requests though polls succeed, and then
+    one at a time until one of them begins. In a pool of several, the same is done to the replica that failed.
+    """
 
     def __init__(
         self,
@@ -124,16 +48,57 @@ class Pools:
             profile.name: PoolState(profile, client, PoolCost(profile, known.get(profile.name)))
             for profile, client in clients
         }
+        self._ejections = Ejections()
         self._poll_timeout_s = poll_timeout_s
         self._clock = clock
 
     def __iter__(self) -> Iterator[PoolState]:
         return iter(self._states.values())
 
-    def snapshot(self) -> tuple[decide.Pool, ...]:
-        """All pools as a decision sees them."""
+    def snapshot(self, avoid: frozenset[str] = frozenset()) -> tuple[decide.Pool, ...]:
+        """All pools as a decision sees them: those to avoid are away, unless there are no others."""
         now_s = self._clock()
-        return tuple(state.snapshot(now_s) for state in self._states.values())
+        away = self._away(now_s)
+        if any(state.available for name, state in self._states.items() if name not in away | avoid):
+            away |= avoid
+        return tuple(
+            state.snapshot(now_s, available=state.available and name not in away)
+            for name, state in self._states.items()
+        )
+
+    def room(self, *, at_least: float = 0.0) -> int:
+        """How many requests of this router the pools that may be used can decode at once.
+
+        What others have there is taken off, but every router keeps the share `at_least`. Answers that are
+        complete and wait for slow readers take no room, up to as many as a pool has slots.
+        """
+        now_s = self._clock()
+        return round(
+            sum(
+                pool.capacity - min(max(beside, -pool.capacity), (1.0 - at_least) * pool.capacity)
+                for pool in self.snapshot()
+                if pool.available
+                for beside in (self._states[pool.profile].beside(now_s),)
+            )
+        )
+
+    def _away(self, now_s: float) -> frozenset[str]:
+        """The pools that answer but are left alone."""
+        answering = [name for name, state in self._states.items() if state.available]
+        ejected = [name for name in answering if self._ejections.standing(name, now_s) != "in"]
+        if not ejected or not self._ejections.calm(len(ejected), members=len(answering)):
+            return frozenset()
+        return frozenset(
+            name
+            for name in ejected
+            if self._ejections.standing(name, now_s) == "out" or self._states[name].in_flight
+        )
+
+    def ejected(self, profile: str) -> list[str]:
+        """Which replicas of a pool are left alone now; the profile's own name stands for all."""
+        now_s = self._clock()
+        whole = [profile] if profile in self._away(now_s) else []
+        return whole + sorted(self._states[profile].avoided(now_s))
 
     @property
     def ready(self) -> bool:
@@ -146,21 +111,34 @@ class Pools:
         """Frames of one call to a pool, counted in flight as `part` until the generator is closed.
 
         `home` names the replica that should answer if it can; in a pool of one that goes without saying.
-        Raises ReplicaError; the pool then counts as away until a poll succeeds, unless it is only busy.
+        Raises ReplicaError, which is held against the replica or its pool unless that is only busy.
         """
         state = self._states[profile]
+        several = state.profile.replicas > 1
+        replica = ""
+        wait = Wait()
+        state.waiting.add(wait)
         state.flying.add(part)
         try:
-            home = home if state.profile.replicas > 1 else ""
-            async with aclosing(state.client.serve(call, home)) as frames:
-                async for frame in frames:
+            avoid = state.avoided(self._clock()) if several else frozenset[str]()
+            async with aclosing(state.client.serve(call, home if several else "", avoid)) as frames:
+                while (frame := await wait.next_of(frames)) is not None:
+                    state.last_frame_s = self._clock()
+                    if frame.status:
+                        replica = frame.replica
+                        state.worked(replica, state.last_frame_s)
+                        self._ejections.worked(profile, state.last_frame_s)
                     yield frame
         except ReplicaBusyError:
             raise
         except ReplicaError as error:
-            self._lost(state, str(error))
+            now_s = self._clock()
+            error.replica = replica or error.replica
+            if state.failed(error, now_s):
+                self._ejections.failed(profile, now_s, members=len(self._states))
             raise
         finally:
+            state.waiting.discard(wait)
             state.flying.remove(part)
 
     async def poll(self) -> None:
@@ -189,27 +167,40 @@ class Pools:
             state.step_time = state.cost.believed(now_s, fastest_s)
 
     async def _poll(self, state: PoolState) -> None:
+        began_s = self._clock()
         try:
+            avoid = state.avoided(began_s)
             async with asyncio.timeout(self._poll_timeout_s):
-                status = await state.client.status()
+                status = await (state.client.status(avoid=avoid) if avoid else state.client.status())
             state.note(status, self._clock())
-        except (ReplicaError, TimeoutError) as error:
+            for replica in state.replicas.half_open(began_s)[:_PROBES]:
+                await self._probe(state, replica)
+        except ReplicaError as error:
             state.failed_polls += 1
-            # A pool that was just seen working may only be busy; one that never answered is not there.
-            if state.failed_polls >= _FAILED_POLLS or not isinstance(error, TimeoutError):
-                self._lost(state, str(error) or "no answer")
-            return
+            state.failed(error, self._clock())
+        except TimeoutError:
+            state.failed_polls += 1
+            # One that was just seen working may only be busy; one that never answered is not there.
+            if state.last_frame_s >= began_s:
+                return
+            suspect = state.failed_of_late(began_s) > 0
+            if not state.available or suspect or state.failed_polls >= _FAILED_POLLS:
+                state.lose("no answer")
+                state.give_up_waiting()
         except Exception as error:  # noqa: BLE001 - see below
             # A watch that ended would silently leave every pool as it is; the next round may work.
             _log.exception("pool %s: unexpected answer to a poll", state.profile.name)
-            self._lost(state, f"{type(error).__name__}: {error}")
-            return
-        if not state.available:
-            _log.info("pool %s is ready", state.profile.name)
-        state.available, state.failed_polls, state.last_error = True, 0, None
+            state.lose(f"{type(error).__name__}: {error}")
 
-    def _lost(self, state: PoolState, error: str) -> None:
-        if state.available:
-            _log.warning("pool %s cannot answer: %s", state.profile.name, error)
-        state.available = False
-        state.last_error = error
+    async def _probe(self, state: PoolState, replica: str) -> None:
+        """See whether a replica whose time is over works."""
+        try:
+            async with asyncio.timeout(self._poll_timeout_s):
+                status = await state.client.status(replica)
+        except (ReplicaError, TimeoutError):
+            state.replicas.failed(replica, self._clock(), members=state.profile.replicas)
+            return
+        if status.get("replica") == replica:
+            state.replicas.worked(replica, self._clock())
+        else:  # it is gone, or another one would have no reason to answer
+            state.replicas.forget(replica)

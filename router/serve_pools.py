@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
+from replicas.request_router import place
 
 
 class ServePool:
@@ -21,17 +22,18 @@ class ServePool:
         self._stream: Any = handle.options(method_name="serve", stream=True)
         self._status: Any = handle.options(method_name="status")
 
-    async def serve(self, call: Call, home: str = "") -> AsyncGenerator[Frame, None]:
+    async def serve(
+        self, call: Call, home: str = "", avoid: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Frame, None]:
         """Frames of one call; closing the generator cancels it on the replica.
 
-        The replica `home` is tried first where the pool chooses with `replicas.request_router`.
+        The replica `home` is tried first, and those to avoid are not, where the pool chooses with
+        `replicas.request_router`.
 
         Raises ReplicaError when the replica or its engine is gone, ReplicaBusyError when the queue is full.
         An error of the replica's code is a RayTaskError, since another replica would make it too.
         """
-        # A handle with an option more is made in 5 µs.
-        stream = self._stream.options(session_id=home) if home else self._stream
-        response = stream.remote(call)
+        response = _placed(self._stream, home, avoid).remote(call)
         complete = False
         try:
             async for frame in response:
@@ -43,17 +45,22 @@ class ServePool:
             if not complete:
                 response.cancel()
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, home: str = "", avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
         """One replica's account of itself."""
-        response = self._status.remote()
+        response = _placed(self._status, home, avoid).remote()
         try:
             result: dict[str, Any] = await response
         except (RayError, RayServeException) as error:
-            raise ReplicaError(_last_line(error)) from error
+            raise _gone(error) from error
         except asyncio.CancelledError:
             response.cancel()
             raise
         return result
+
+
+def _placed(handle: Any, home: str, avoid: frozenset[str]) -> Any:
+    # A handle with an option more is made in 5 µs.
+    return handle.options(session_id=place(home, avoid)) if home or avoid else handle
 
 
 def _translated(error: Exception) -> Exception:
@@ -61,7 +68,17 @@ def _translated(error: Exception) -> Exception:
         return ReplicaBusyError(str(error))
     if isinstance(error, RayTaskError) and not isinstance(error.cause, ReplicaError):
         return error
-    return ReplicaError(_last_line(error))
+    return _gone(error)
+
+
+def _gone(error: Exception) -> ReplicaError:
+    """A replica that lives says who it is; of a dead one Ray tells the actor."""
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return ReplicaError(
+        _last_line(error),
+        replica=cause.replica if isinstance(cause, ReplicaError) else "",
+        process=error.actor_id or "" if isinstance(error, RayActorError) else "",
+    )
 
 
 def _last_line(error: Exception) -> str:

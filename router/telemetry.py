@@ -56,7 +56,7 @@ class Metrics:
             registry=self.registry,
         )
         self._failovers = Counter(
-            "specroute_failovers", "Requests moved to another pool.", ("stage",), registry=self.registry
+            "specroute_failovers", "Requests moved to another replica.", ("stage",), registry=self.registry
         )
         self._drift = Counter(
             "specroute_drift_events",
@@ -72,7 +72,8 @@ class Metrics:
         self._requests.labels(decision.route, decision.profile, outcome.task, decision.reason.value).inc()
         self._decision.observe(outcome.decision_s)
         if outcome.failovers:
-            self._failovers.labels("before_first_token").inc(outcome.failovers)
+            self._failovers.labels("before_first_token").inc(outcome.failovers - outcome.continued)
+            self._failovers.labels("mid_stream").inc(outcome.continued)
         ending = outcome.ending
         if outcome.result != "completed" or ending is None:
             return

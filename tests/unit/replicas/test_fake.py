@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from policies.cost import StepLoad, fit
 from policies.replay import Lookup, replay
 from replicas.fake import FakeEngine, FakeSettings
-from replicas.frames import Call, Engine, Frame, Load, ReplicaError
+from replicas.frames import Call, Engine, Frame, Load, ReplicaError, Resume, packed
 from replicas.profiles import ModelSpec, Profile, StepCost
 
 pytestmark = pytest.mark.unit
@@ -277,3 +277,46 @@ async def test_a_copying_fake_drafts_what_its_words_allow(share: float, longest:
     (plain,) = await frames(asked._replace(k=0), copying)
     assert plain.ending is not None
     assert (plain.token_ids, plain.ending.per_step_drafted) == (frame.token_ids, (0,) * 299)
+
+
+@given(
+    tokens=st.integers(2, 30),
+    after=st.integers(1, 30),
+    k=st.integers(0, 8),
+    copying=st.booleans(),
+    body=st.sampled_from([CHAT, TEXT]),
+)
+async def test_it_goes_on_with_a_stream(
+    *, tokens: int, after: int, k: int, copying: bool, body: dict[str, Any]
+) -> None:
+    """From any frame on the rest is what the unbroken stream goes on with, whatever k makes it."""
+    settings = INSTANT.model_copy(update={"copying": copying})
+    asked = body | {"max_tokens": tokens, "stream": True, "stream_options": {"include_usage": True}}
+    one = call(asked)._replace(prompt_tokens=True)
+    whole = await frames(one, engine(settings=settings))
+    begun = whole[: min(after, len(whole) - 1)]
+    done = [token for frame in begun for token in frame.token_ids]
+    if not begun:
+        return
+    assert len(done) < tokens
+    resume = Resume(begun[0].prompt_token_ids, packed(done), begun[0].head)
+    rest = await frames(one._replace(k=k, resume=resume), engine(settings=settings))
+    assert [t for f in [*begun, *rest] for t in f.token_ids] == [t for f in whole for t in f.token_ids]
+    mine, theirs = events(data([*begun, *rest])), events(data(whole))
+    assert "".join(text(event) for event in mine if event["choices"]) == "".join(
+        text(event) for event in theirs if event["choices"]
+    )
+    assert mine[-1]["usage"] == theirs[-1]["usage"]
+    assert len({(event["id"], event["created"]) for event in mine}) == 1
+    ending = rest[-1].ending
+    assert ending is not None
+    assert (ending.continued_after, ending.completion_tokens) == (len(done), tokens)
+    assert tokens - len(done) == 1 + sum(1 + accepted for accepted in ending.per_step_accepted)
+
+
+@pytest.mark.parametrize("done", [[1, 2, 3], [0] * 40])
+async def test_it_goes_on_with_no_other_answer(done: list[int]) -> None:
+    """Tokens that are not this answer's are a mistake, and refused."""
+    one = call(CHAT | {"stream": True})
+    with pytest.raises(ReplicaError, match="go on"):
+        await frames(one._replace(resume=Resume(packed([1]), packed(done), b"{")))

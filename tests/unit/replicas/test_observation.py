@@ -64,10 +64,10 @@ def test_tokens_are_handed_out_once() -> None:
     sequence = observation.begin(choices=1)
     observation.observe(sequence, output(1))
     observation.observe(sequence, output(2, 3))
-    assert observation.take_tokens() == (1, 2, 3)
-    assert observation.take_tokens() == ()
+    assert observation.take_tokens(last=True) == (1, 2, 3)
+    assert observation.take_tokens(last=True) == ()
     observation.observe(sequence, output(4))
-    assert observation.take_tokens() == (4,)
+    assert observation.take_tokens(last=True) == (4,)
 
 
 def test_several_choices_are_summed_and_not_counted() -> None:
@@ -76,7 +76,7 @@ def test_several_choices_are_summed_and_not_counted() -> None:
         output(1, 2, finish="stop", steps=log([0], [0])), output(3, index=1, finish="length"), choices=2
     )
     ending = observation.ending()
-    assert observation.take_tokens() == ()
+    assert observation.take_tokens(last=True) == ()
     assert (ending.completion_tokens, ending.counted, ending.finish_reason) == (3, False, None)
     assert (ending.per_step_drafted, ending.per_step_accepted) == ((), ())
     assert ending.ttft_s is None
@@ -91,14 +91,14 @@ def test_several_prompts_are_summed_and_not_counted() -> None:
     ending = observation.ending()
     assert (ending.prompt_tokens, ending.completion_tokens, ending.cached_tokens) == (6, 3, 1)
     assert not ending.counted
-    assert observation.take_tokens() == ()
+    assert observation.take_tokens(last=True) == ()
 
 
 def test_a_search_that_begins_with_one_sequence_is_not_taken_for_one() -> None:
     """Beam search asks for single tokens of ever more sequences; the first one's token is not the answer."""
     observation = observed(output(1, finish="length"))
     observation.observe(observation.begin(choices=1), output(2, finish="length"))
-    assert observation.take_tokens() == ()
+    assert observation.take_tokens(last=True) == ()
     assert observation.ending().finish_reason is None
 
 

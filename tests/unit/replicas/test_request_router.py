@@ -11,7 +11,7 @@ import pytest
 from ray.serve._private.common import DeploymentHandleSource, DeploymentID, RequestMetadata
 from ray.serve.request_router import PendingRequest, ReplicaID
 
-from replicas.request_router import HomeFirst
+from replicas.request_router import HomeFirst, place
 
 pytestmark = pytest.mark.unit
 
@@ -139,3 +139,16 @@ async def test_requests_that_arrive_together_do_not_swap_homes() -> None:
     asked_again.queue = 0
     homes = ["a", "b", "c", "a", "c", "b"] * 3
     assert await answered_by(router, homes) == homes
+
+
+async def test_replicas_to_avoid_are_not_asked_while_there_are_others() -> None:
+    """Not even as a home; when all are to be avoided it is as if none were."""
+    router = await router_of(*(Replica(name) for name in "abc"))
+    for _ in range(10):
+        assert {name for group in await groups(router, pending(place("", ["a"]))) for name in group} == {
+            "b",
+            "c",
+        }
+    assert await answered_by(router, [place("a", ["a", "b"])]) == ["c"]
+    assert await answered_by(router, [place("b", ["a"])]) == ["b"]
+    assert await answered_by(router, [place("", ["a", "b", "c"])])

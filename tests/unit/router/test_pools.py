@@ -60,7 +60,7 @@ async def test_a_busy_pool_is_given_time() -> None:
     pools = two_pools(pool, FakePool(), poll_timeout_s=0.001)
     await pools.poll()
 
-    async def late() -> dict[str, Any]:
+    async def late(*_: object) -> dict[str, Any]:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -253,9 +253,13 @@ async def test_a_failure_in_the_middle_ends_the_stream_cleanly(tmp_path: Path) -
     assert not harness.vanilla.calls
 
 
-async def test_a_failure_in_the_middle_of_a_whole_answer_is_an_error(tmp_path: Path) -> None:
-    """An unstreamed answer that broke off is never passed on as if it were complete."""
-    harness = await Harness(tmp_path, ngram=FakePool([whole(b'{"id', ending=None), gone()])).ready()
+async def test_a_whole_answer_that_broke_off_is_asked_for_again(tmp_path: Path) -> None:
+    """Nothing of it was sent, so another pool answers; where none can, half of it is never passed on."""
+    broken: Script = [whole(b'{"id', ending=None), gone()]
+    harness = await Harness(tmp_path, ngram=FakePool(broken)).ready()
+    assert await harness.answer() == b'{"id":"x"}'
+    assert (harness.outcomes[0].failovers, harness.outcomes[0].continued) == (1, 0)
+    harness.vanilla.scripts = [broken]
     with pytest.raises(UnavailableError):
         await harness.answer()
     assert harness.idle

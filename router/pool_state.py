@@ -1,0 +1,217 @@
+"""What the router knows of one pool: its load, its cost, and whether it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+from policies import decide
+from policies.cost import StepTime
+from policies.ejection import Ejections
+from policies.inflight import InFlight
+from replicas.frames import Call, Frame, ReplicaError
+from replicas.profiles import Profile
+from router.costs import PoolCost
+
+_log = logging.getLogger(__name__)
+
+LOAD_FRESH_S: Final = 5.0
+"""Older reports of a replica's load say nothing of now."""
+_FAILURE_FRESH_S: Final = 10.0
+
+
+class PoolClient(Protocol):
+    """One way to reach a pool's replicas."""
+
+    def serve(
+        self, call: Call, home: str = "", avoid: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Frame, None]:
+        """Frames of one call; closing the generator cancels it.
+
+        If possible they are those of the replica `home`, and not those of one that is to be avoided.
+
+        Raises ReplicaError when no replica answers.
+        """
+        ...
+
+    async def status(self, home: str = "", avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """A replica's own account of itself; which one's, as for `serve`."""
+        ...
+
+
+class _Failure(NamedTuple):
+    """Of a replica that is known by its name, or only by its process, or not at all."""
+
+    replica: str
+    process: str
+    at_s: float
+
+
+class ReportedLoad(NamedTuple):
+    """What one replica said of its load, and what this router had in flight in the whole pool then."""
+
+    running: int
+    own_in_flight: int
+    at_s: float
+
+
+class Wait:
+    """A call's waiting for its frames, which can be given up from elsewhere.
+
+    An `asyncio.timeout` that is rescheduled would do the same, and take 5 µs more for every frame.
+    """
+
+    __slots__ = ("_given_up", "_task")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up = False
+
+    async def next_of(self, frames: AsyncGenerator[Frame, None]) -> Frame | None:
+        """The next frame, None after the last. Raises ReplicaError when the wait for it is given up."""
+        self._task = task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        try:
+            return await anext(frames, None)
+        except asyncio.CancelledError:
+            if self._given_up and task is not None and task.uncancel() <= before:
+                raise ReplicaError("the pool stopped answering during the request") from None
+            raise
+        finally:
+            self._task = None
+
+    def give_up(self) -> None:
+        """End the wait, if there is one now."""
+        if self._task is not None and not self._given_up:
+            self._given_up = True
+            self._task.cancel()
+
+
+@dataclass(slots=True)
+class PoolState:
+    """What is known of one pool."""
+
+    profile: Profile
+    client: PoolClient
+    cost: PoolCost
+    available: bool = False
+    """Whether it answers, as far as polls and calls tell."""
+    flying: InFlight = field(default_factory=InFlight)
+    failed_polls: int = 0
+    step_time: StepTime | None = None
+    status: dict[str, Any] | None = None
+    last_error: str | None = None
+    reported: dict[str, ReportedLoad] = field(default_factory=dict)
+    replicas: Ejections = field(default_factory=Ejections)
+    """The standing of each replica, where there are several."""
+    last_frame_s: float = float("-inf")
+    waiting: set[Wait] = field(default_factory=set)
+    """Of the calls in flight."""
+    _failures: list[_Failure] = field(default_factory=list)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests this router has there."""
+        return self.flying.requests
+
+    def others_in_flight(self, now_s: float) -> float:
+        """Requests of other routers in this pool, by the replicas' reports of the last seconds.
+
+        What this router had in flight itself at the time of a report is taken off.
+        """
+        return max(0.0, self.beside(now_s))
+
+    def beside(self, now_s: float) -> float:
+        """Requests at the replicas less those this router has in flight, by the reports of the last seconds.
+
+        Negative where answers are complete at the replicas and wait for slow readers. A poll reaches one
+        replica, so the mean of those heard of stands for all; 0 where nothing was heard of late.
+        """
+        fresh = [load for load in self.reported.values() if 0 <= now_s - load.at_s <= LOAD_FRESH_S]
+        if not fresh:
+            return 0.0
+        total = self.profile.replicas * sum(load.running for load in fresh) / len(fresh)
+        return total - sum(load.own_in_flight for load in fresh) / len(fresh)
+
+    def note(self, status: dict[str, Any], now_s: float) -> None:
+        """Take in a replica's account of itself."""
+        self.cost.report(status, now_s)
+        self.status = {name: value for name, value in status.items() if name != "step_moments"}
+        running = status.get("running")
+        if isinstance(running, int) and running >= 0:
+            self.reported = {
+                name: load for name, load in self.reported.items() if now_s - load.at_s <= LOAD_FRESH_S
+            }
+            self.reported[str(status.get("replica"))] = ReportedLoad(running, self.in_flight, now_s)
+        self.worked(str(status.get("replica") or ""), now_s)
+        if not self.available:
+            _log.info("pool %s is ready", self.profile.name)
+        self.available, self.failed_polls, self.last_error = True, 0, None
+
+    def worked(self, replica: str, now_s: float) -> None:
+        """A replica did what it was asked to."""
+        self._failures = [
+            failure
+            for failure in self._failures
+            if failure.replica != replica and now_s - failure.at_s <= _FAILURE_FRESH_S
+        ]
+
+    def failed(self, error: ReplicaError, now_s: float) -> bool:
+        """A replica failed; whether the pool is lost with it.
+
+        One dead replica is not the pool: that is lost when as many failed of late, and did not work since, as
+        it has.
+        """
+        members = self.profile.replicas
+        self._failures.append(_Failure(error.replica, error.process, now_s))
+        if error.replica and members > 1:
+            self.replicas.failed(error.replica, now_s, members=members)
+        if self.failed_of_late(now_s) < members:
+            self.last_error = str(error)
+            return False
+        self.lose(str(error))
+        return True
+
+    def failed_of_late(self, now_s: float) -> int:
+        """At least how many of its replicas failed in the last seconds."""
+        fresh = [failure for failure in self._failures if now_s - failure.at_s <= _FAILURE_FRESH_S]
+        replicas = {failure.replica for failure in fresh if failure.replica}
+        processes = {failure.process for failure in fresh if failure.process}
+        return max(len(replicas), len(processes), min(1, len(fresh)))
+
+    def lose(self, error: str) -> None:
+        """It does not answer."""
+        if self.available:
+            _log.warning("pool %s cannot answer: %s", self.profile.name, error)
+        self.available = False
+        self.last_error = error
+        self._failures.clear()
+
+    def give_up_waiting(self) -> None:
+        """Fail the calls that wait for a pool that answers nothing."""
+        for wait in self.waiting:
+            wait.give_up()
+
+    def avoided(self, now_s: float) -> frozenset[str]:
+        """The replicas to leave alone now."""
+        return self.replicas.away(now_s, members=self.profile.replicas)
+
+    def snapshot(self, now_s: float, *, available: bool) -> decide.Pool:
+        """The pool as a decision sees it: what others have in flight there is taken to be like ours."""
+        others = self.others_in_flight(now_s)
+        return decide.Pool(
+            profile=self.profile.name,
+            max_k=self.profile.k,
+            step_time=self.step_time or self.cost.step_time,
+            cost_error=self.cost.mean_error,
+            drafter_is_model=self.profile.drafter_is_model,
+            available=available,
+            replicas=self.profile.replicas,
+            in_flight=self.in_flight + round(others),
+            capacity=self.profile.max_num_seqs * self.profile.replicas,
+            work=self.flying.load(others),
+            length=self.flying.lengths(others),
+        )
