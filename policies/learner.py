@@ -20,7 +20,7 @@ FRESH_S: Final = 1.0
 """How old an estimate may be that does not concern a tenant's own last request, in seconds."""
 IDLE_S: Final = 300.0
 """Tasks nobody asked about for so long are no longer refreshed."""
-_MAX_DROPPED: Final = 1_000
+_MAX_RENEWALS: Final = 1_000
 """Estimates that wait for being made anew; where there are more, the rest is made when it is asked for."""
 _MAX_TASKS: Final = 10_000
 """Profiles, tasks and different settings together."""
@@ -58,7 +58,7 @@ class Learner:
         self._reader = TaskReader(evidence, drafters)
         self._tasks: dict[_Asked, TaskBeliefs] = {}  # ordered: the one that was read last stands last
         self._settings: dict[tuple[str, str], dict[Settings, None]] = {}
-        self._dropped: dict[tuple[_Asked, TemperatureBucket, str], None] = {}
+        self._renewals: dict[tuple[_Asked, TemperatureBucket, str], None] = {}
         self._seen_generation = evidence.generation
         self.rejected = 0
         """Outcomes whose counts could not be true; they count nowhere."""
@@ -109,14 +109,20 @@ class Learner:
         if beliefs is None or not abs(now_s - beliefs.read_s) < FRESH_S:
             beliefs = self._read(asked, now_s)
         beliefs.asked_s = now_s
-        return beliefs.estimate(temperature, tenant, now_s)
+        found = beliefs.estimate(temperature, tenant, now_s)
+        if beliefs.due:
+            for late in beliefs.due:
+                self._renew_soon((asked, *late))
+            beliefs.due.clear()
+        return found
 
     def refresh(self, now_s: float, limit: int = 4) -> int:
         """Make anew what a request would otherwise wait for, the oldest first; how many tasks and tenants.
 
-        These are tasks that will be due soon, and tenants whose cells changed, here or in the store; at most
-        `limit` tasks and four times as many tenants. Called about every 50 ms it takes nearly all of the work
-        out of the requests. Tasks nobody asks about any more are dropped.
+        These are tasks that will be due soon, tenants whose cells changed, here or in the store, and tenants
+        whose estimate a request found a little old; at most `limit` tasks and four times as many tenants.
+        Called about every 50 ms it takes nearly all of the work out of the requests. Tasks nobody asks about
+        any more are dropped.
         """
         done = 0
         for asked, beliefs in list(self._tasks.items()):
@@ -128,11 +134,11 @@ class Learner:
             self._read(asked, now_s)
             done += 1
         self._drop_changed()
-        for _ in range(min(4 * limit, len(self._dropped))):
-            asked, temperature, tenant = next(iter(self._dropped))
-            del self._dropped[(asked, temperature, tenant)]
+        for _ in range(min(4 * limit, len(self._renewals))):
+            asked, temperature, tenant = next(iter(self._renewals))
+            del self._renewals[(asked, temperature, tenant)]
             if (beliefs_of := self._tasks.get(asked)) is not None:
-                beliefs_of.estimate(temperature, tenant, now_s)
+                beliefs_of.renew(temperature, tenant, now_s)
                 done += 1
         return done
 
@@ -177,10 +183,14 @@ class Learner:
             asked = _Asked(profile, task, settings)
             beliefs = self._tasks[asked]
             was_kept = key.tenant is not None and beliefs.drop(key.temperature, key.tenant)
-            if key.tenant is not None and was_kept and len(self._dropped) < _MAX_DROPPED:
-                self._dropped[(asked, key.temperature, key.tenant)] = None
+            if key.tenant is not None and was_kept:
+                self._renew_soon((asked, key.temperature, key.tenant))
             if beliefs.requests < FEW_REQUESTS:
                 beliefs.read_s = -math.inf
+
+    def _renew_soon(self, one: tuple[_Asked, TemperatureBucket, str]) -> None:
+        if len(self._renewals) < _MAX_RENEWALS:
+            self._renewals[one] = None
 
     def _drop_changed(self) -> None:
         """Drop what others, by way of the store, changed the cells of."""

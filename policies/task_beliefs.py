@@ -23,6 +23,8 @@ _KEPT_HALF_LIVES: Final = 0.25
 _LONGEST_KEPT_S: Final = 150.0
 """An estimate is made anew after a quarter of a half-life, or this time: its evidence has lost 16 % by then,
 and its deviation should have grown by 9 % at most."""
+_SERVED_LATE: Final = 2.0
+"""Up to so many times as old or as far off it still serves: a request need not wait for the one made anew."""
 
 
 class Drafter(NamedTuple):
@@ -84,6 +86,7 @@ class TaskBeliefs:
     What does not depend on a tenant is worked out once for each temperature: a tenant's estimate begins where
     the other temperatures of its task have been counted, and goes on with the other tenants at its own. It
     is kept until the tenant's own cell changes, the task moves by a part of its deviation, or it grows old.
+    What is only a little too old or too far off is still given, and stands in `due` for a `renew`.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class TaskBeliefs:
         self._max_k = max_k
         self._given: dict[TemperatureBucket, _Given] = {}
         self._kept: dict[tuple[TemperatureBucket, str], _Kept] = {}
+        self.due: dict[tuple[TemperatureBucket, str], None] = {}
         self._keep_s = min(_LONGEST_KEPT_S, settings.half_life_s * _KEPT_HALF_LIVES)
         self.read_s = levels.read_s
         self.asked_s = levels.read_s
@@ -111,14 +115,20 @@ class TaskBeliefs:
 
     def estimate(self, temperature: TemperatureBucket, tenant: str, now_s: float) -> Estimate:
         """What is believed for one tenant: a dictionary read, unless something changed that matters."""
-        given = self._above(temperature)
         kept = self._kept.get((temperature, tenant))
-        if (
-            kept is not None
-            and abs(now_s - kept.made_s) < self._keep_s
-            and abs(given.length - kept.given_length) <= kept.tolerance
-        ):
-            return kept.estimate
+        if kept is not None:
+            age_s = abs(now_s - kept.made_s)
+            moved = abs(self._above(temperature).length - kept.given_length)
+            if age_s < self._keep_s and moved <= kept.tolerance:
+                return kept.estimate
+            if age_s < _SERVED_LATE * self._keep_s and moved <= _SERVED_LATE * kept.tolerance:
+                self.due[(temperature, tenant)] = None
+                return kept.estimate
+        return self.renew(temperature, tenant, now_s)
+
+    def renew(self, temperature: TemperatureBucket, tenant: str, now_s: float) -> Estimate:
+        """The same, made anew from the evidence as it stands."""
+        given = self._above(temperature)
         made = self._made(given, temperature, tenant, now_s)
         if len(self._kept) >= _MAX_ESTIMATES:
             self._kept.clear()

@@ -119,7 +119,12 @@ class StepTime(NamedTuple):
             third,
         ) = self
         requests, verifying, drafted, asked, context, prefill, reading, chunk = load
-        alone = min(1.0, max(0.0, 2.0 - requests - prefill))
+        # Clamped to 0 … 1 by hand: most calls find nobody alone, and calls of min and max would take as long
+        # as all the rest.
+        wide = 1.0
+        alone = 2.0 - requests - prefill
+        if alone > 0.0 and verifying < 1.0:
+            wide -= min(1.0, alone) * (1.0 - max(0.0, verifying))
         tokens = requests + drafted + prefill
         bent_s = _bent_s(tokens, first, second, third) if tokens > _FIRST else 0.0
         if reading > 0 and prefill <= 0 and tokens + chunk > _FIRST:
@@ -128,7 +133,7 @@ class StepTime(NamedTuple):
         return (
             base
             + per_request * requests
-            + wide_s * (1.0 - alone * (1.0 - min(1.0, max(0.0, verifying))))
+            + wide_s * wide
             + verify * verifying
             + per_drafted * drafted
             + per_asked * asked

@@ -77,15 +77,19 @@ class Engine:
             drafted, proposing = estimate.drafted[k], estimate.proposing[k]
             measured = estimate.evidence_steps >= self._min_steps
         others, joined = self._others, self._joined
+        asked = others.asked
+        if k > asked and self._pool.drafter_is_model:
+            asked = float(k)
         pass_s = self._pool.step_time.seconds(
             StepLoad(
                 joined.requests,
                 1.0 - (1.0 - others.verifying) * (1.0 - proposing),
                 others.drafted + drafted,
-                max(others.asked, self._asked(k)),
+                asked,
                 joined.context,
-                reading=joined.reading,
-                chunk=joined.chunk,
+                0.0,
+                joined.reading,
+                joined.chunk,
             )
         )
         decode_s = self._tokens / length * pass_s

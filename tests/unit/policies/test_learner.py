@@ -145,6 +145,17 @@ def test_a_change_that_does_not_matter_makes_nothing_anew() -> None:
     before = bench.believed(tenant="tenant1")
     bench.record(tenant="tenant2")
     assert bench.believed(tenant="tenant1", now_s=T0 + 2) is before
+    assert bench.believed(tenant="tenant1", now_s=T0 + 400) is not before
+
+
+def test_what_is_a_little_old_serves_once_more_and_is_made_anew_meanwhile() -> None:
+    """The request that notices does not wait for it; the next refresh does the work."""
+    bench = Bench()
+    for n in range(400):
+        bench.record(tenant=f"tenant{n % 40}")
+    before = bench.believed(tenant="tenant1")
+    assert bench.believed(tenant="tenant1", now_s=T0 + 160) is before
+    bench.learner.refresh(T0 + 160)
     assert bench.believed(tenant="tenant1", now_s=T0 + 160) is not before
 
 
