@@ -42,7 +42,7 @@ class _Tenant:
 
 
 class Gate:
-    """Counts who runs and who waits, and says who is next. Knows nothing of time; keeps only who is present."""
+    """Counts who runs and waits, and says who is next. Knows nothing of time, and only who is present."""
 
     def __init__(self) -> None:
         self.capacity = 0

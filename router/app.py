@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from router.settings import DeploymentSettings, parse_settings
 
 ROUTER = "router"
 
-_MAX_ONGOING = 1000
+_MIN_ONGOING = 1000
 _DRAIN_S = 20.0
 
 
@@ -39,14 +40,25 @@ def application(settings: DeploymentSettings) -> Any:
         )
         for profile in settings.profiles
     }
+    most = _most_ongoing(settings)
     return serve.deployment(
         name=ROUTER,
         num_replicas=settings.routers,
-        max_ongoing_requests=_MAX_ONGOING,
+        max_ongoing_requests=most,
+        max_queued_requests=most,
         graceful_shutdown_timeout_s=_DRAIN_S,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0},
     )(RouterIngress).bind(settings, engines)
+
+
+def _most_ongoing(settings: DeploymentSettings) -> int:
+    """Requests in one router: more than it may let in and keep in line, so that it refuses the rest itself.
+
+    See `Pools.room`: at most two per slot are let in. See `policies.admission`: two per place may wait.
+    """
+    slots = sum(profile.max_num_seqs * profile.replicas for profile in settings.profiles)
+    return _MIN_ONGOING + math.ceil(slots * (2 + 2 * settings.admission.queue_per_slot))
 
 
 def _on_cpu(profile: Profile) -> bool:

@@ -60,11 +60,12 @@ class Decider:
         *,
         canary: bool = False,
         avoid: frozenset[str] = frozenset(),
+        sent: bool = True,
     ) -> Choice:
         """The arm for a request of `task`. Raises UnavailableError when no pool can answer.
 
         Pools to `avoid` are taken only where there are no others. What a `canary` settled on is remembered
-        apart: it must not sway the policy beside it.
+        apart: it must not sway the policy beside it. Only what is `sent` there now counts as a pool's load.
         """
         now_s = self._clock()
         memory = self._expectations.memory
@@ -101,7 +102,8 @@ class Decider:
             raise UnavailableError("no engine is ready; see /readyz", retry_after_s=_RETRY_AFTER_S) from None
         if decision.settled is not None:
             memory.settle(owner, task, decision.settled, now_s)
-        self._note(decision, context, (request.tenant, task), now_s)
+        if sent:
+            self._note(decision, context, (request.tenant, task), now_s)
         return Choice(decision, work, home.replica if home and home.profile == decision.profile else "")
 
     def _note(self, decision: Decision, context: Context, cell: tuple[str, str], now_s: float) -> None:

@@ -14,16 +14,31 @@ from starlette.types import ASGIApp
 
 from policies.learner import Drafter
 from router.admin import Admin
+from router.admin_canary import CanaryAdmin
+from router.admin_policy import PolicyAdmin
+from router.admission import Admission
+from router.admission_metrics import AdmissionCollector
 from router.api import Api
+from router.canary import Canary
+from router.canary_metrics import CanaryCollector
+from router.canary_store import ConnectedCanaries
+from router.canary_watch import CanaryWatch
 from router.costs import read_calibration
 from router.deciding import Decider
+from router.decision_log import opened_log
+from router.decision_log_metrics import DecisionLogCollector
 from router.drifting import Drifting
 from router.expectations import Expectations
+from router.guards import OperatorGuard
 from router.learning import Learning
 from router.logs import configure_logging
 from router.models import ModelList
+from router.policy_changes import PolicyChanges
 from router.policy_source import PolicySource
+from router.policy_store import RedisPolicyStore
+from router.policy_sync import PolicySync, PolicySyncSettings
 from router.pools import PoolClient, Pools
+from router.preference_store import ConnectedPreferences
 from router.replaying import Replayer, ReplayTotals, copying_pools
 from router.serve_pools import ServePool
 from router.service import RoutingService
@@ -32,8 +47,10 @@ from router.settings import (
     DeploymentSettings,
     StoreSettings,
     admin_token,
+    metrics_token,
     store_dir,
 )
+from router.shadow import Shadow
 from router.stats import StatsBuffer
 from router.stats_sync import StatsSync, SyncSettings
 from router.store import RedisStore
@@ -42,7 +59,10 @@ from router.tasks.custom import PolicyClassifier, load_classifier
 from router.tasks.trained import trained_classifier
 from router.telemetry import Metrics
 from router.telemetry_state import StateSources
+from router.tenant_api import TenantApi
+from router.tenants import Tenants
 from router.valkey import EmbeddedValkey
+from router.valkey_watch import keep_alive
 
 _POLL_INTERVAL_S = 1.0
 
@@ -58,8 +78,20 @@ class Router:
             calibration=read_calibration(Path(settings.calibration)) if settings.calibration else None,
         )
         expectations = Expectations()
-        self._buffer = StatsBuffer(max_tenants=settings.tenancy.max_tenants)
-        self._policies = PolicySource(Path(settings.policy.path) if settings.policy.path else None, clock)
+        self._tenants = Tenants(settings.tenancy)
+        self._buffer = StatsBuffer(max_tenants=settings.tenancy.max_tenants, reserved=self._is_known)
+        self._policies = PolicySource(
+            Path(settings.policy.path) if settings.policy.path else None,
+            clock,
+            preferences=self._tenants.preferences.get,
+            may_start_without_file=True,
+        )
+        self._policy_sync = PolicySync(
+            self._policies,
+            settings=PolicySyncSettings(file_interval_s=settings.policy.poll_interval_s),
+            alone=settings.store.url == EMBEDDED_STORE,
+            clock=clock,
+        )
         drafters = {profile.name: Drafter(profile.method, profile.k) for profile in settings.profiles}
         self._learning = learning = Learning(self._buffer, drafters)
         self._decider = decider = Decider(
@@ -94,11 +126,26 @@ class Router:
             replayed=[pool.profile for pool in copying],
             hooks=(admin.on_drift, metrics.on_drift),
         )
+        self._decision_log = log = opened_log(settings.decision_log)
+        admin.decisions.log = log
+        if log is not None:
+            metrics.registry.register(DecisionLogCollector(log))
         self._replayer = Replayer(copying, drifting.record_replay, totals=replays, clock=clock)
+        preferences = self._tenants.preferences.get
+        canary = Canary(self._policies, clock=clock, preferences=preferences)
+        self._canary = CanaryWatch(canary, self._policies, folder=_folder(settings), clock=clock)
+        metrics.registry.register(CanaryCollector(self._canary))
+        self._admission = Admission(
+            self._pools, queue_per_slot=settings.admission.queue_per_slot, routers=settings.routers
+        )
+        metrics.registry.register(AdmissionCollector(self._admission))
+        shadow = Shadow()
+        changes = PolicyChanges(self._policy_sync, clock, self._tenants.with_keys)
+        policy_admin = PolicyAdmin(self._policies, self._policy_sync, changes)
         self._api = Api(
             settings=settings,
             service=RoutingService(
-                policies=self._policies,
+                policies=canary,
                 pools=self._pools,
                 classifier=PolicyClassifier(
                     trained_classifier(),
@@ -108,14 +155,35 @@ class Router:
                 learning=learning,
                 decider=decider,
                 replayer=self._replayer,
-                hooks=(expectations.on_outcome, admin.on_outcome, metrics.on_outcome, drifting.on_outcome),
+                admission=self._admission,
+                hooks=(
+                    expectations.on_outcome,
+                    admin.decisions.on_outcome,
+                    metrics.on_outcome,
+                    drifting.on_outcome,
+                    self._canary.on_outcome,
+                    shadow.on_outcome,
+                    *((log.on_outcome,) if log else ()),
+                ),
                 clock=clock,
             ),
             pools=self._pools,
             models=ModelList(self._pools),
             admin=admin,
             metrics=metrics,
-            admin_token=admin_token(),
+            tenants=TenantApi(
+                tenancy=self._tenants.tenancy,
+                preferences=self._tenants.preferences,
+                policies=self._policies,
+                alpha=admin.alpha,
+            ),
+            policy=policy_admin,
+            canary=CanaryAdmin(self._canary, shadow, policy_admin),
+            guard=OperatorGuard(
+                admin_token=admin_token(),
+                metrics_token=metrics_token(),
+                open_admin=settings.http.open_admin,
+            ),
         )
         self._resources = ExitStack()
         self._sync: StatsSync | None = None
@@ -127,32 +195,34 @@ class Router:
 
     async def start(self) -> None:
         """Start the background tasks in the running event loop."""
-        store = self._settings.store
+        if self._decision_log is not None:
+            self._decision_log.start()
+        settings, model = self._settings.store, self._settings.model.name
+        limits = ConnectionSettings(
+            timeout_s=settings.timeout_ms / 1000, call_timeout_s=2 * settings.timeout_ms / 1000
+        )
+        store = RedisStore(self._store_url(settings), model, settings=limits)
         self._sync = StatsSync(
-            self._buffer,
-            RedisStore(
-                self._store_url(store),
-                self._settings.model.name,
-                settings=ConnectionSettings(
-                    timeout_s=store.timeout_ms / 1000, call_timeout_s=2 * store.timeout_ms / 1000
-                ),
-            ),
-            settings=SyncSettings(flush_interval_s=store.flush_interval_s),
+            self._buffer, store, settings=SyncSettings(flush_interval_s=settings.flush_interval_s)
         )
         # What earlier runs learned should be known before the first request; a store that is away costs no
         # more than its timeout.
         await self._sync.refresh()
+        await self._policy_sync.start(RedisPolicyStore(store, model))
         self._sync.start()
-        self._tasks = [
+        self._tasks += [
             asyncio.create_task(self._pools.watch(_POLL_INTERVAL_S), name="watch-pools"),
+            asyncio.create_task(self._admission.watch(), name="watch-admission"),
+            asyncio.create_task(self._policy_sync.run(), name="share-policy"),
             asyncio.create_task(
-                self._policies.watch(self._settings.policy.poll_interval_s), name="watch-policy"
+                self._canary.run(ConnectedCanaries(store, model), _POLL_INTERVAL_S), name="follow-canary"
             ),
             asyncio.create_task(self._replayer.run(), name="replay-answers"),
             asyncio.create_task(
                 self._learning.keep_fresh(self._clock, self._decider.crowds.refresh),
                 name="keep-estimates-fresh",
             ),
+            *await self._tenants.start(ConnectedPreferences(store, model), _POLL_INTERVAL_S),
         ]
 
     async def close(self) -> None:
@@ -161,14 +231,28 @@ class Router:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._policy_sync.close()
         if self._sync is not None:
             await self._sync.close()
+        if self._decision_log is not None:
+            await asyncio.to_thread(self._decision_log.close)
         self._resources.close()
+
+    def _is_known(self, tenant: str) -> bool:
+        """Whether an operator's file names this tenant."""
+        return tenant in self._policies.policy.spec.tenants or self._tenants.has_key(tenant)
 
     def _store_url(self, store: StoreSettings) -> str:
         if store.url != EMBEDDED_STORE:
             return store.url
-        return self._resources.enter_context(EmbeddedValkey(store_dir())).url
+        server = self._resources.enter_context(EmbeddedValkey(store_dir()))
+        self._tasks.append(asyncio.create_task(keep_alive(server), name="keep-store-alive"))
+        return server.url
+
+
+def _folder(settings: DeploymentSettings) -> Path | None:
+    """Where a canary's candidate is looked for."""
+    return Path(settings.policy.path).parent if settings.policy.path else None
 
 
 def _drafters_copy(settings: DeploymentSettings) -> bool:

@@ -102,7 +102,13 @@ class RoutingService:
             found = self._classifier.classify(request_text(request.fields))
             task, confidence = found.task, found.confidence
         chosen = self._policies.choose(request_id=request.request_id, tenant=request.tenant, task=task)
-        decision, work, home = self._decider.decide(request, task, chosen.policy, canary=chosen.canary)
+        decision, work, home = self._decider.decide(
+            request,
+            task,
+            chosen.policy,
+            canary=chosen.canary,
+            sent=self._admission.has_room(request.tenant, chosen.policy.limits),
+        )
         limit_s = chosen.policy.limits.deadline
         deadline_s = min(limit_s, request.hints.deadline_s or limit_s)
         return Dispatch(

@@ -14,6 +14,7 @@ from replicas.fake import FakeSettings
 from replicas.profiles import ModelSpec, Profile
 
 ADMIN_TOKEN_VARIABLE = "SPECROUTE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
+METRICS_TOKEN_VARIABLE = "SPECROUTE_METRICS_TOKEN"  # noqa: S105 - the variable's name
 DATA_VARIABLE = "SPECROUTE_DATA_DIR"
 """Names the folder of the embedded store, instead of one in the user's data folder."""
 
@@ -40,10 +41,22 @@ class StoreSettings(_Settings):
 class TenancySettings(_Settings):
     """How a request's tenant is known."""
 
+    keys_file: str | None = Field(
+        None,
+        description="Tenants' API keys by their SHA-256, watched for changes; None: nobody needs a key.",
+    )
+    anonymous: bool = Field(
+        False, description="With a keys file: answer requests without a key, as the tenant `anonymous`."
+    )
     trusted_header: bool = Field(
         False, description="Believe X-Specroute-Tenant; only behind a gateway that sets it."
     )
     max_tenants: int = Field(1000, ge=1, description="Tenants with statistics of their own.")
+    share_prefix_cache: bool = Field(
+        False,
+        description="Let tenants find each other's prompts in the prefix cache: faster where prompts begin "
+        "alike, but by its time to first token each can tell what others have sent.",
+    )
 
 
 class PolicySettings(_Settings):
@@ -59,8 +72,37 @@ class HttpSettings(_Settings):
     """Limits of the HTTP surface."""
 
     max_body_bytes: int = Field(8 * 2**20, ge=1024)
+    max_json_depth: int = Field(64, ge=8, description="Objects and arrays in each other, in a body.")
+    max_headers: int = Field(100, ge=20)
+    max_header_bytes: int = Field(16 * 2**10, ge=2048, description="All headers, the path and the query.")
+    max_answers: int = Field(128, ge=1, description="Answers a request may ask for: prompts times n.")
     open_admin: bool = Field(
         False, description="Answer the admin API without a token; for services that listen on loopback only."
+    )
+
+
+class DecisionLogSettings(_Settings):
+    """Where decisions are logged, one JSON object a line."""
+
+    path: str | None = Field(
+        None,
+        description="A file; every router writes its own beside it, as `<name>-<host>-<number><suffix>`. "
+        "None logs nothing.",
+    )
+    sample: float = Field(1.0, gt=0, le=1, description="Share of the requests that are logged.")
+    max_bytes: int = Field(64 * 2**20, ge=2**16, description="A file that would grow larger is rotated.")
+    keep: int = Field(8, ge=1, description="Rotated files that are kept, per router.")
+
+
+class AdmissionSettings(_Settings):
+    """What happens to requests for which no engine has a slot."""
+
+    queue_per_slot: float = Field(
+        1.0,
+        ge=0,
+        le=16,
+        description="Requests that may wait, per request the engines can decode at once; 0: none. "
+        "1 makes one wait about as long as an answer takes, at most.",
     )
 
 
@@ -76,6 +118,8 @@ class DeploymentSettings(_Settings):
     tenancy: TenancySettings = TenancySettings()
     policy: PolicySettings = PolicySettings()
     http: HttpSettings = HttpSettings()
+    decision_log: DecisionLogSettings = DecisionLogSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     classifier: str | None = Field(
         None,
         description="package.module:ClassName of your own task classifier, a router.tasks.TaskClassifier.",
@@ -127,6 +171,11 @@ def store_dir() -> Path:
 def admin_token() -> str | None:
     """The admin API's token from the environment, None when unset or empty."""
     return os.environ.get(ADMIN_TOKEN_VARIABLE) or None
+
+
+def metrics_token() -> str | None:
+    """A token from the environment that opens `/metrics` and nothing else, None when unset or empty."""
+    return os.environ.get(METRICS_TOKEN_VARIABLE) or None
 
 
 def _line(problem: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ Metric = Literal["decode", "total"]
 Loss = Literal["failed", "cancelled"]
 
 _ARMS: Final[Mapping[str, Arm]] = {arm: arm for arm in get_args(Arm)}
-_PARTS: Final = 4
+_PARTS: Final = 3
 
 
 class Cell(NamedTuple):
@@ -99,19 +99,18 @@ def fields_of(counts: Mapping[Cell, Count]) -> dict[str, float]:
 
 def parse_fields(values: Iterable[tuple[str, float]]) -> dict[Cell, Count]:
     """The counts that flat names and values stand for; names of other layouts are passed over."""
-    found: dict[Cell, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = {}
+    # By tenant there are thousands of names, so what is left for each is little.
     for text, value in values:
+        cell, _, name = text.rpartition(":")
+        if name in _FIELDS and math.isfinite(value):
+            found.setdefault(cell, {})[name] = value
+    counts = {}
+    for text, sums in found.items():
         parts = text.split(":")
-        if (
-            len(parts) != _PARTS
-            or parts[0] not in _ARMS
-            or not parts[1].isdecimal()
-            or parts[3] not in _FIELDS
-        ):
-            continue
-        if math.isfinite(value):
-            found.setdefault(Cell(_ARMS[parts[0]], parts[2], int(parts[1])), {})[parts[3]] = value
-    return {cell: Count(**sums) for cell, sums in found.items()}
+        if len(parts) == _PARTS and parts[0] in _ARMS and parts[1].isdecimal():
+            counts[Cell(_ARMS[parts[0]], parts[2], int(parts[1]))] = Count(**sums)
+    return counts
 
 
 def _log_rate(seconds: float | None, tokens: int) -> float | None:

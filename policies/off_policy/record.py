@@ -210,7 +210,7 @@ class DecisionRecord(_Logged):
     status: int
     """The HTTP status; 0 where none was sent."""
     failovers: int = Field(ge=0)
-    """How often another pool had to take over; where it did, the decision is the last one."""
+    """How often another replica or pool had to take over; where it did, the decision is the last one."""
     ttft_s: float | None
     """From the router's receipt to the first token, of streamed answers."""
     total_s: float | None

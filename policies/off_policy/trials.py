@@ -74,8 +74,8 @@ def trials(
 ) -> tuple[Trials, list[int]]:
     """The records that can be used in this measure, and their indices.
 
-    A record can be used if it was completed on the pool it was first sent to, its times are known, and there
-    is a prediction for every arm of either policy.
+    A record can be used if it was completed on the pool it was first sent to, its times are known and not 0
+    (an answer of one token has nothing to decode), and there is a prediction for every arm of either policy.
     """
     groups: dict[Arm, int] = {}
     for found in records:
@@ -84,7 +84,7 @@ def trials(
     columns: dict[str, list[Any]] = {name: [] for name in Trials.__slots__}
     indices = []
     for index, (found, cluster) in enumerate(zip(records, clusters, strict=True)):
-        if not usable(found.record) or (measured := _measured_s(found.record, measure)) is None:
+        if not usable(found.record) or not (measured := _measured_s(found.record, measure)):
             continue
         predictions = {arm: _predicted_s(score, found.record, measure) for arm, score in found.scores.items()}
         if not found.logged.keys() | found.candidate.keys() <= predictions.keys():
