@@ -10,12 +10,13 @@ from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from router.settings import ADMIN_TOKEN_VARIABLE
 
 _TIMEOUT_S = 10
 _NOT_ALLOWED = (401, 403)
+_REDIRECTIONS = range(300, 400)
 
 
 class AdminUrlError(ValueError):
@@ -36,13 +37,20 @@ class Answer(NamedTuple):
     @property
     def ok(self) -> bool:
         """Whether it did what was asked."""
-        return self.status < 400  # noqa: PLR2004 - HTTP's boundary
+        return self.status < 300  # noqa: PLR2004 - HTTP's boundary
 
     @property
     def message(self) -> str:
         """What the service says is wrong."""
         error = self.body.get("error")
         return str(error.get("message", "")) if isinstance(error, dict) else ""
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The token is for the service that was named, and a PUT must not become a GET."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Never another request: the answer is the redirection."""
 
 
 class AdminClient:
@@ -59,6 +67,7 @@ class AdminClient:
             scheme = ""
         if scheme not in {"http", "https"}:
             raise AdminUrlError(f"--url: {url!r} is no http:// or https:// URL")
+        self._opener = build_opener(_NoRedirects)
 
     def call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -74,16 +83,23 @@ class AdminClient:
         if token := os.environ.get(ADMIN_TOKEN_VARIABLE):
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
-                answer = _answer(url, response.status, response.headers, response.read())
-        except HTTPError as error:
-            answer = _answer(url, error.code, error.headers, error.read())
+            with self._opened(request) as response:
+                status, told, raw = response.status, response.headers, response.read()
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise AdminError(f"{url}: {reason}: is the service running?") from None
+        if status in _REDIRECTIONS:
+            raise AdminError(f"{url}: answers with {told.get('Location')} instead: give that as --url")
+        answer = _answer(url, status, told, raw)
         if answer.status in _NOT_ALLOWED:
             raise AdminError(f"{url}: {answer.message}: is {ADMIN_TOKEN_VARIABLE} set?")
         return answer
+
+    def _opened(self, request: Request) -> Any:
+        try:
+            return self._opener.open(request, timeout=_TIMEOUT_S)
+        except HTTPError as refusal:
+            return refusal
 
 
 def _answer(url: str, status: int, headers: Message, raw: bytes) -> Answer:

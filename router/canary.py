@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 from policies.canary import assigned
 from policies.preferences import Preferences
@@ -63,10 +64,12 @@ class Canary:
         *,
         clock: Callable[[], float],
         preferences: Callable[[str], Preferences | None] = lambda _: None,
+        drawn: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         self._policies = policies
         self._clock = clock
         self._preferences = preferences
+        self._drawn = drawn
         self.trial: Trial | None = None
 
     @property
@@ -74,8 +77,8 @@ class Canary:
         """Every task a request may name: those of the policy in force, whichever decides."""
         return self._policies.tasks
 
-    def choose(self, *, request_id: str, tenant: str, task: str) -> Chosen:
-        """What decides this request; the same for the same request, or tenant, on every router.
+    def choose(self, *, tenant: str, task: str) -> Chosen:
+        """What decides this request: by request drawn anew, by tenant the same on every router.
 
         Once another policy is in force the trial is over, be it noticed or not: what was put in force to undo
         something must undo it at once and for everyone.
@@ -83,7 +86,9 @@ class Canary:
         running = self.trial
         if running is not None and running.name.main == self._policies.state.revision:
             settings = running.settings
-            unit = tenant if settings.by == "tenant" else request_id
+            # Not by the client's own X-Request-Id: who could repeat the id of a candidate's request could end
+            # the trial, by giving up on it again and again.
+            unit = tenant if settings.by == "tenant" else self._drawn()
             if assigned(unit, running.name.candidate, settings.share):
                 policy = running.table.resolve(
                     tenant=tenant, task=task, now_s=self._clock(), preferences=self._preferences(tenant)

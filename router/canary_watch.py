@@ -26,6 +26,7 @@ Phase = Literal["off", "broken", "waiting", "running", "stopped"]
 """No canary in the policy; its candidate cannot be used; not known yet whether it was stopped; deciding its
 share; found to be worse."""
 
+_UNEXPECTED: Final = "an unexpected failure, which the service's log tells; it is tried again every second"
 _KILL_SWITCH: Final = "mode always_vanilla holds for everyone, so no canary runs beside it"
 
 
@@ -80,6 +81,7 @@ class CanaryWatch:
             except Exception:  # noqa: BLE001 - a loop that ended would never stop a harmful candidate
                 _log.exception("canary: unexpected failure; the policy in force decides all")
                 self._canary.trial = None
+                self.state = CanaryState("broken", _UNEXPECTED)
             await self._sleep(interval_s)
 
     async def step(self, store: CanaryStore) -> None:
@@ -137,20 +139,20 @@ class CanaryWatch:
         return True
 
     async def _judge(self, store: CanaryStore, counts: TrialCounts) -> None:
-        if self._canary.trial is not counts.trial:
-            # Only now do both decide: earlier requests, while the store was awaited, are no comparison.
-            counts.trial = replace(counts.trial, begun_s=self._clock())
-            self._canary.trial = counts.trial
-            _log.info("canary %s runs beside %s", counts.trial.candidate.label, counts.trial.main_label)
         known = counts.known()
-        if self.state.phase == "running" and known == self._judged:
+        if self.state.phase == "running" and self.state.trial is counts.trial and known == self._judged:
             return
-        self._judged = known
         comparison = await asyncio.to_thread(counts.compare, known)
         if self._policies.state.revision != counts.trial.name.main:
             return
-        self.state = CanaryState("running", trial=counts.trial, comparison=comparison)
+        self._judged = known
         if comparison.verdict != "worse":
+            if self._canary.trial is not counts.trial:
+                # Only now do both decide: earlier requests, while the store was awaited, are no comparison.
+                counts.trial = replace(counts.trial, begun_s=self._clock())
+                self._canary.trial = counts.trial
+                _log.info("canary %s runs beside %s", counts.trial.candidate.label, counts.trial.main_label)
+            self.state = CanaryState("running", trial=counts.trial, comparison=comparison)
             return
         self._canary.trial = None
         self.stops += 1

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from http.client import HTTPException
-from typing import Annotated, Any
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from typing import Annotated, Final
 
 import typer
 
+from router.admin_client import AdminClient, AdminError, AdminUrlError
 from router.alpha_watch import STORE_AWAY, Answer, ServiceError, chosen, table, watch
 from router.cli_output import table_console
-from router.settings import ADMIN_TOKEN_VARIABLE
 
-_TIMEOUT_S = 10
-_BAD_INPUT = 2
+_ALPHA: Final = "/admin/v1/alpha"
+_BAD_INPUT: Final = 2
 
 
 def alpha(  # noqa: PLR0917 - an option each
@@ -42,13 +37,14 @@ def alpha(  # noqa: PLR0917 - an option each
     - `specroute alpha --task code`
     - `specroute alpha --watch --tenant acme`
     """
-    if not _is_http(url):
-        typer.echo(f"specroute: --url: {url!r} is no http:// or https:// URL", err=True)
-        raise typer.Exit(_BAD_INPUT)
-    address = f"{url.rstrip('/')}/admin/v1/alpha"
+    try:
+        client = AdminClient(url)
+    except AdminUrlError as error:
+        typer.echo(f"specroute: {error}", err=True)
+        raise typer.Exit(_BAD_INPUT) from None
 
     def fetch() -> Answer:
-        return chosen(_get(address), task=task, tenant=tenant)
+        return chosen(_got(client, url), task=task, tenant=tenant)
 
     try:
         if watching:
@@ -79,26 +75,12 @@ def _show(answer: Answer, rows: int, *, as_json: bool) -> None:
         typer.echo(STORE_AWAY, err=True)
 
 
-def _is_http(url: str) -> bool:
+def _got(client: AdminClient, url: str) -> Answer:
     try:
-        return urlsplit(url).scheme in {"http", "https"}
-    except ValueError:
-        return False
-
-
-def _get(url: str) -> Any:
-    request = Request(url)  # noqa: S310 - the scheme was checked
-    if token := os.environ.get(ADMIN_TOKEN_VARIABLE):
-        request.add_header("Authorization", f"Bearer {token}")
-    try:
-        with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
-            answer = json.load(response)
-    except HTTPError as error:
-        problem = f"{error.code} {error.reason}: is {ADMIN_TOKEN_VARIABLE} set?"
-    except (OSError, HTTPException, ValueError) as error:
-        problem = f"{getattr(error, 'reason', error)}: is the service running?"
-    else:
-        if isinstance(answer, dict) and "entries" in answer:
-            return answer
-        problem = "what answers there is no specroute"
-    raise ServiceError(f"{url}: {problem}")
+        answer = client.call("GET", _ALPHA)
+    except AdminError as error:
+        raise ServiceError(str(error)) from None
+    if "entries" not in answer.body:
+        problem = answer.message or f"what answers there is no specroute (status {answer.status})"
+        raise ServiceError(f"{url}: {problem}")
+    return dict(answer.body)

@@ -199,6 +199,9 @@ def _locked(path: Path) -> tuple[int, str]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
+        except OSError:  # a file system without locks; every outcome tries again
+            os.close(lock)
+            raise
         else:
             return lock, owner
     raise OSError(f"{path}: {_MOST_SLOTS} routers of this host write there already")

@@ -95,7 +95,7 @@ class Decisions:
         """Keep one outcome."""
         self._entries.append(entry(outcome))
         decision = outcome.decision
-        if decision.reason not in _BY_CHANCE:
+        if decision.reason not in _BY_CHANCE and not outcome.canary:
             profile, k = decision.intended or (decision.profile, decision.k)
             arm = {"profile": profile, "k": k, "reason": decision.reason.value, "at": outcome.at_s}
             self._arms.set((outcome.request.tenant, outcome.task), arm)
@@ -111,9 +111,10 @@ class Decisions:
         return {"decisions": list(self._found(query)), "log": self.log.counts() if self.log else None}
 
     def arm(self, task: str, tenant: str | None) -> dict[str, Any] | None:
-        """The arm that was chosen last for the task and tenant (None: for anybody), chance and outages apart.
+        """The arm that was chosen last for the task and tenant (None: for anybody).
 
-        In shadow mode it is the one that was only decided. None where nothing was decided yet.
+        Chance, outages and a canary's candidate are left out. In shadow mode it is the one that was only
+        decided. None where nothing was decided yet.
         """
         return self._arms.get((tenant, task))
 

@@ -101,7 +101,7 @@ class RoutingService:
         else:
             found = self._classifier.classify(request_text(request.fields))
             task, confidence = found.task, found.confidence
-        chosen = self._policies.choose(request_id=request.request_id, tenant=request.tenant, task=task)
+        chosen = self._policies.choose(tenant=request.tenant, task=task)
         decision, work, home = self._decider.decide(
             request,
             task,

@@ -60,7 +60,10 @@ class Shadow:
         if outcome.canary or decision.reason is not Reason.SHADOW or decision.score is None:
             return
         if outcome.policy != self._policy:
-            self._policy, self._since_s, self._tasks = outcome.policy, outcome.at_s, {}
+            began_s = outcome.at_s - (outcome.total_s or 0.0)
+            if self._since_s is not None and began_s < self._since_s:
+                return  # a long answer of the policy before: what is added up here goes on
+            self._policy, self._since_s, self._tasks = outcome.policy, began_s, {}
         arm = decision.intended
         intended = next((score for score in decision.scores if (score.profile, score.k) == arm), None)
         if intended is not None:

@@ -80,7 +80,7 @@ def _show_canary(body: Mapping[str, Any]) -> None:
 
 def _got(url: str, path: str) -> Mapping[str, Any]:
     answer = asked(url, lambda client: client.call("GET", path))
-    refuse(answer, path)
+    refuse(answer)
     return answer.body
 
 

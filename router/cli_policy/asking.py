@@ -29,14 +29,17 @@ def asked(url: str, ask: Callable[[AdminClient], Answer]) -> Answer:
         raise typer.Exit(_FAILED) from None
 
 
-def refuse(answer: Answer, what: str) -> None:
-    """End the command where the service refused: with 2 where `what` was given is at fault, else with 1."""
+def refuse(answer: Answer, source: str = "policy") -> None:
+    """End the command where the service refused: with 2 where what it was given is at fault, else with 1.
+
+    `source` is what the places of problems are places in.
+    """
     if answer.ok:
         return
     problems: list[dict[str, Any]] = answer.body.get("problems", [])
     if answer.status == _UNUSABLE and problems:
         for problem in problems:
-            typer.echo(told(what, problem), err=True)
+            typer.echo(problem_line(source, problem), err=True)
         raise typer.Exit(BAD_INPUT)
     if answer.status == _UNKNOWN and not answer.message.startswith("revision"):
         typer.echo("specroute: this service is too old for this command", err=True)
@@ -45,7 +48,7 @@ def refuse(answer: Answer, what: str) -> None:
     raise typer.Exit(BAD_INPUT if answer.status == _WRONG else _FAILED)
 
 
-def told(source: str, problem: Mapping[str, Any]) -> str:
+def problem_line(source: str, problem: Mapping[str, Any]) -> str:
     """A problem as `policy validate` prints it."""
     return str(
         Problem(source, **{key: problem[key] for key in ("line", "column", "path", "message", "hint")})

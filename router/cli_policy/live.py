@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Final, get_args
 
 import typer
 from rich.table import Table
@@ -17,7 +17,7 @@ from policies.base import Mode
 from policies.problems import choices_hint
 from router.admin_client import AdminClient, Answer
 from router.cli_output import table_console
-from router.cli_policy.asking import Url, asked, refuse, told
+from router.cli_policy.asking import Url, asked, problem_line, refuse
 from router.cli_policy.files import AsJson, bad_input, file_text
 from router.policy_edit import with_mode
 
@@ -91,6 +91,7 @@ def apply(
         str(file),
         wait,
         as_json=as_json,
+        source=str(file),
     )
 
 
@@ -140,7 +141,7 @@ def history(url: Url = "http://127.0.0.1:8000", *, as_json: AsJson = False) -> N
     Example: specroute policy history
     """
     answer = asked(url, lambda client: client.call("GET", _POLICY))
-    refuse(answer, "history")
+    refuse(answer)
     body = answer.body
     if as_json:
         typer.echo(json.dumps({name: body.get(name) for name in ("history", "routers")}))
@@ -153,7 +154,7 @@ def history(url: Url = "http://127.0.0.1:8000", *, as_json: AsJson = False) -> N
     table_console().print(versions, markup=False)
     routers = Table("router", "in force", "reported", box=None, pad_edge=False)
     for router in body.get("routers", []):
-        version = f"version {router['version'] or '-'}, {router['revision']}"
+        told = f"version {router['version'] or '-'}, {router['revision']}"
         told += ", rejects a newer one" if router["rejects_newer"] else ""
         routers.add_row(router["id"], told, f"{router['seen_s_ago']:.0f} s ago")
     typer.echo("")
@@ -163,14 +164,23 @@ def history(url: Url = "http://127.0.0.1:8000", *, as_json: AsJson = False) -> N
 
 
 def _change(
-    url: str, change: Callable[[AdminClient], Answer], what: str, wait_s: float, *, as_json: bool
+    url: str,
+    change: Callable[[AdminClient], Answer],
+    what: str,
+    wait_s: float,
+    *,
+    as_json: bool,
+    source: str = "policy",
 ) -> None:
-    """Make a change, wait until every router has it in force, and tell how long that took."""
+    """Make a change, wait until every router has it in force, and tell how long that took.
+
+    `source` is what the places of problems are places in.
+    """
     began_s = time.monotonic()
     answer = asked(url, change)
-    refuse(answer, what)
+    refuse(answer, source)
     for warning in answer.body.get("warnings", []):
-        typer.echo(f"warning: {told(what, warning)}", err=True)
+        typer.echo(f"warning: {problem_line(source, warning)}", err=True)
     revision = answer.body["revision"]
     waiting, routers = _waiting(answer, revision)
     while waiting and time.monotonic() - began_s < wait_s:

@@ -11,7 +11,6 @@ from policies.base import MAX_KEYWORDS
 from policies.loading import parse_policy
 from policies.problems import PolicyError, Problem
 from policies.schema import MAX_SCHEDULES
-from policies.unsupported import NOT_YET
 from policies.yaml_tree import MAX_BYTES
 
 pytestmark = pytest.mark.unit
@@ -141,29 +140,19 @@ def test_a_bomb_of_aliases_is_not_expanded() -> None:
     "spec",
     [
         "{}",
-        "{objective: {}, custom_tasks: [], schedules: [], affinity: {}, tenants: {acme: {self_service: {}}}}",
+        "{objective: {}, custom_tasks: [], schedules: [], affinity: {}, segments: {}, tenants: {acme: {}}}",
     ],
 )
 def test_settings_that_ask_for_nothing_are_no_error(spec: str) -> None:
-    """Empty sections of features to come have no effect, so they may stay."""
+    """Empty sections have no effect, so they may stay."""
     assert parse_policy(HEAD.rstrip() + f" {spec}\n", "p.yaml").spec.mode == "adaptive"
 
 
-def test_everything_of_the_contract_that_has_no_effect_yet_is_refused() -> None:
-    """A setting is never silently ignored: each row of the table is hit by its own line."""
-    spec = """\
-  tenants:
-    acme: {segment: premium, self_service: {threshold: {max: 0.9}}}
-  canary: {policy: next.yaml, share: 0.05}
-"""
-    problems = problems_of(HEAD + spec)
-    assert [problem.split(": ")[1] for problem in problems] == [
-        "spec.tenants.acme.segment",
-        "spec.tenants.acme.self_service",
-        "spec.canary",
-    ]
-    assert all("not acted on in this version" in problem for problem in problems)
-    assert len(NOT_YET) <= len(problems)
+@pytest.mark.parametrize("name", ["../next.yaml", "/etc/passwd", "a/b.yaml", ".hidden", "", "next\\n.yaml"])
+def test_a_candidate_is_a_file_beside_the_policy(name: str) -> None:
+    """No path leads elsewhere."""
+    (problem,) = problems_of(HEAD + f'  canary: {{policy: "{name}", share: 0.05}}\n')
+    assert "is not the name of a file beside the policy file" in problem
 
 
 def test_the_settings_of_adaptive_mode_are_read_in_every_layer() -> None:

@@ -88,6 +88,17 @@ def test_the_logged_policy_itself_changes_nothing() -> None:
         assert effect.changed == pytest.approx(0, abs=1e-6)
 
 
+def test_answers_of_one_token_tell_of_their_first_token_only() -> None:
+    """They decode nothing, so there is no decode time that a candidate could change by a share of it."""
+    short = [
+        one.model_copy(update={"completion_tokens": 1, "decode_s": 0.0}) if one.task == "qa" else one
+        for one in logged()
+    ]
+    found = replay(short, table(**LOGGING))
+    assert found.tasks["qa"].measures.keys() == {"total_s"}
+    assert found.tasks["code"].measures.keys() == {"total_s", "decode_s", "tpot_s"}
+
+
 def test_tasks_add_up_to_the_whole() -> None:
     """Each task has its own effect, and requests of one task are not those of another."""
     found = replay(logged(1200, spec=ONE_K), table(**{**ONE_K, "mode": "always_speculative"}))

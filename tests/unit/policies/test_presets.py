@@ -12,7 +12,7 @@ import yaml
 from policies import groups, schema
 from policies.json_schema import policy_json_schema
 from policies.layers import GROUPS
-from policies.loading import parse_policy
+from policies.loading import parse_policy, parse_with_warnings
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +22,23 @@ NAMES = sorted(entry.name for entry in PRESETS.iterdir() if entry.name.endswith(
 
 def test_the_presets_are_shipped() -> None:
     """Operators find a starting point for each common need."""
-    assert {"default.yaml", "conservative.yaml", "multi-tenant.yaml"} <= set(NAMES)
+    needs = {"default", "threshold", "conservative", "latency-first", "batch", "shadow", "multi-tenant"}
+    assert {f"{need}.yaml" for need in needs} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_gives_no_reason_to_warn(name: str) -> None:
+    """Operators who start from one learn to take warnings seriously."""
+    assert parse_with_warnings((PRESETS / name).read_bytes(), name)[1] == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_says_what_it_is_for_and_where_its_schema_is(name: str) -> None:
+    """Editors complete and check it; its head says whom it serves."""
+    first, second, *head = (PRESETS / name).read_text("utf-8").splitlines()
+    assert first == "# yaml-language-server: $schema=policy.schema.json"
+    assert second == "#"
+    assert head[0].startswith("# ")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +57,7 @@ def test_a_preset_matches_the_shipped_schema(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["default.yaml", "threshold.yaml"])
 def test_the_default_preset_says_the_defaults(name: str) -> None:
-    """What the file shows is what a key left out means, but for one preset's band and the other's mode."""
+    """What the file shows is what a key left out means, but for what their comments say."""
     spec = parse_policy((PRESETS / name).read_bytes(), name).spec
     defaults = schema.Spec()
     assert (defaults.mode, spec.mode) == ("adaptive", "threshold" if name == "threshold.yaml" else "adaptive")
@@ -49,12 +65,13 @@ def test_the_default_preset_says_the_defaults(name: str) -> None:
     if name == "default.yaml":
         band = groups.Threshold(enable_above=0.30, disable_below=0.20)
         assert spec.threshold == band
-        spec = spec.model_copy(update={"threshold": defaults.threshold})
+        assert spec.objective == groups.Objective(min_speedup=1.02)
+        spec = spec.model_copy(update={"threshold": defaults.threshold, "objective": defaults.objective})
     assert spec.model_copy(update={"tasks": {}}).model_dump() == defaults.model_dump()
 
 
 def test_the_default_preset_shows_every_key() -> None:
-    """Operators learn from it what there is, but for what this version refuses and what is rare."""
+    """Operators learn from it what there is, but for what is rare."""
     shown = yaml.safe_load((PRESETS / "default.yaml").read_text("utf-8"))["spec"]
     assert set(schema.Spec.model_fields) - set(shown) == {"canary"}
     for name, form in GROUPS.items():

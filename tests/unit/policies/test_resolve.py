@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.resolve import PolicyTable, applying, conflicts, explain, resolve
+from policies.resolve import PolicyTable, applying, explain, resolve
 from policies.schema import RoutingPolicy
 
 pytestmark = pytest.mark.unit
@@ -161,6 +160,66 @@ def test_objective_and_affinity_reach_the_decision() -> None:
     assert explained["affinity.conversation"] == ("2m", "spec")
 
 
+SEGMENTED = policy(
+    tasks={"code": {"k": {"max": 5}}},
+    segments={
+        "premium": {
+            "k": {"max": 6},
+            "limits": {"deadline": "30s"},
+            "tasks": {"code": {"k": {"max": 7}}, "sql": {"k": {"max": 4}}},
+        }
+    },
+    tenants={
+        "acme": {"segment": "premium", "k": {"max": 8}, "tasks": {"code": {"k": {"max": 9}}}},
+        "globex": {"segment": "premium", "limits": {"max_concurrency": 3}},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "task", "max_k", "layer"),
+    [
+        ("x", "code", 5, "tasks.code"),
+        ("globex", "qa", 6, "segments.premium"),
+        ("globex", "code", 7, "segments.premium.tasks.code"),
+        ("globex", "sql", 4, "segments.premium.tasks.sql"),
+        ("acme", "code", 9, "tenants.acme.tasks.code"),
+        # The tenant outranks every layer of its segment, as it outranks tasks.
+        ("acme", "sql", 8, "tenants.acme"),
+    ],
+)
+def test_a_segment_stands_between_tasks_and_tenants(tenant: str, task: str, max_k: int, layer: str) -> None:
+    """Its tenants have its settings where they have none of their own; the table knows too."""
+    assert PolicyTable(SEGMENTED).resolve(tenant=tenant, task=task, now_s=0.0).k.max == max_k
+    explained = {row.path: row for row in explain(SEGMENTED, tenant, task)}
+    assert explained["k.max"] == ("k.max", max_k, layer, "")
+
+
+def test_a_segment_has_limits() -> None:
+    """Each of its tenants may use that much."""
+    limits = resolve(SEGMENTED, tenant="globex", task="qa").limits
+    assert (limits.deadline, limits.max_concurrency) == (30.0, 3)
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "threshold"])
+def test_layers_may_choose_between_the_modes_that_choose(mode: str) -> None:
+    """A task or a tenant may be in the other of the two."""
+    moded = policy(mode=mode, tasks={"code": {"mode": "threshold"}}, tenants={"acme": {"mode": "adaptive"}})
+    modes = [resolve(moded, tenant=who, task=what).mode for who, what in (("x", "code"), ("acme", "code"))]
+    assert modes == ["threshold", "adaptive"]
+    assert resolve(moded, tenant="x", task="qa").mode == mode
+
+
+@pytest.mark.parametrize("mode", ["always_vanilla", "always_speculative", "shadow"])
+def test_the_other_modes_of_spec_hold_for_everyone(mode: str) -> None:
+    """The kill switch needs no look at the layers; explain says what does not count."""
+    killed = policy(mode=mode, tasks={"code": {"mode": "threshold"}}, tenants={"acme": {"mode": "adaptive"}})
+    assert {resolve(killed, tenant=who, task="code").mode for who in ("x", "acme")} == {mode}
+    explained = {row.path: row for row in explain(killed, "acme", "code")}
+    note = "holds for everyone: adaptive of tenants.acme does not count"
+    assert explained["mode"] == ("mode", mode, "spec", note)
+
+
 def at(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text)
 
@@ -286,63 +345,3 @@ def test_resolving_equals_a_naive_merge(
         for layer in (spec, task, tenant, tenant_task):
             merged.update(layer.get(group, {}))
         assert getattr(effective, group).model_dump() == merged
-
-
-CROOKED = st.fixed_dictionaries(
-    {},
-    optional={
-        "threshold": st.fixed_dictionaries(
-            {},
-            optional={
-                "enable_above": st.sampled_from([0.3, 0.6, 0.9]),
-                "disable_below": st.sampled_from([0.2, 0.5, 0.8]),
-            },
-        ),
-        "k": st.fixed_dictionaries(
-            {}, optional={key: st.sampled_from([1, 3, 5]) for key in ("min", "default", "max")}
-        ),
-    },
-)
-
-
-@settings(max_examples=300, deadline=None)
-@example(spec={}, schedules=[{"k": {"max": 3}}, {"k": {"min": 5}}], task={}, tenant={}, own_task={})
-@given(spec=CROOKED, schedules=st.lists(CROOKED, max_size=4), task=CROOKED, tenant=CROOKED, own_task=CROOKED)
-def test_a_policy_without_conflicts_never_contradicts_itself(
-    spec: dict[str, Any],
-    schedules: list[dict[str, Any]],
-    task: dict[str, Any],
-    tenant: dict[str, Any],
-    own_task: dict[str, Any],
-) -> None:
-    """Whichever of its schedules apply together, though only pairs of them were checked."""
-    always = {"from": "00:00", "to": "24:00"}
-
-    def over(*indices: int) -> RoutingPolicy:
-        return policy(
-            **spec,
-            schedules=[{"name": f"s{index}", "when": always, **schedules[index]} for index in indices],
-            tasks={"code": task},
-            tenants={"acme": {**tenant, "tasks": {"code": own_task}}},
-        )
-
-    try:
-        whole = over(*range(len(schedules)))
-    except ValueError:
-        return  # a section of spec contradicts itself
-    if conflicts(whole):
-        return
-    for count in range(len(schedules) + 1):
-        for indices in itertools.combinations(range(len(schedules)), count):
-            for who, what in itertools.product(("acme", "x"), ("code", "qa")):
-                resolve(over(*indices), tenant=who, task=what, at=PEAK)
-
-
-def test_a_conflict_of_schedules_that_never_meet_is_none() -> None:
-    """Day and night may contradict each other."""
-    day = {"name": "day", "when": {"from": "06:00", "to": "20:00"}, "k": {"max": 3}}
-    night = {"name": "night", "when": {"from": "20:00", "to": "06:00"}, "k": {"min": 5}}
-    assert conflicts(policy(schedules=[day, night])) == []
-    night["when"] = {"from": "19:00", "to": "06:00"}
-    (conflict,) = conflicts(policy(schedules=[day, night]))
-    assert conflict.paths[0] == ("spec", "schedules", 1, "k", "min")

@@ -11,10 +11,11 @@ from router.admin import Admin
 from router.admin_canary import CanaryAdmin
 from router.admin_policy import PolicyAdmin
 from router.api import Api
+from router.guards import OperatorGuard
 from router.models import ModelList
 from router.policy_changes import PolicyChanges
 from router.policy_sync import PolicySync
-from router.settings import DeploymentSettings, HttpSettings
+from router.settings import DeploymentSettings, HttpSettings, TenancySettings
 from router.shadow import Shadow
 from router.telemetry import Metrics
 from router.tenancy import Tenancy
@@ -25,7 +26,9 @@ def client_of(
     harness: Harness,
     *,
     token: str | None = None,
+    metrics_token: str | None = None,
     open_admin: bool = True,
+    share_prefix_cache: bool = False,
     tenancy: Tenancy | None = None,
     policy: PolicyAdmin | None = None,
     shadow: Shadow | None = None,
@@ -46,7 +49,8 @@ def client_of(
     policy = policy or PolicyAdmin(harness.policies, sync, PolicyChanges(sync))
     api = Api(
         settings=DeploymentSettings(
-            http=HttpSettings(max_body_bytes=2048, open_admin=open_admin),
+            http=HttpSettings(max_body_bytes=2048),
+            tenancy=TenancySettings(share_prefix_cache=share_prefix_cache),
         ),
         service=harness.service,
         pools=harness.pools,
@@ -61,10 +65,10 @@ def client_of(
         ),
         policy=policy,
         canary=CanaryAdmin(harness.canary_watch, shadow or Shadow(), policy),
-        admin_token=token,
+        guard=OperatorGuard(admin_token=token, metrics_token=metrics_token, open_admin=open_admin),
     )
     transport = httpx.ASGITransport(app=api.app(), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
 def error_of(response: httpx.Response, status: int) -> dict[str, Any]:

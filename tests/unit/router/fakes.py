@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,18 +11,24 @@ from typing import Any
 from policies.learner import Drafter
 from replicas.frames import Call, Ending, Frame, ReplicaError
 from replicas.profiles import Profile
+from router.admission import Admission
+from router.canary import Canary
+from router.canary_watch import CanaryWatch
 from router.deciding import Decider
+from router.errors import ApiError
 from router.expectations import Expectations
 from router.learning import Learning
 from router.outcomes import Outcome, OutcomeHook
 from router.policy_source import PolicySource
 from router.pools import Pools
+from router.preferences import TenantPreferences
 from router.replaying import ReplayTotals
 from router.requests import RoutedRequest, read_request
 from router.service import RoutingService
 from router.stats import StatsBuffer
 from router.tasks import RuleClassifier
 from router.telemetry_state import StateSources
+from router.tenancy import Tenancy
 
 T0 = 1_700_000_000.0
 CHAT = "/v1/chat/completions"
@@ -94,14 +101,18 @@ class FakePool:
         self.scripts = list(scripts) or [[whole()]]
         self.calls: list[Call] = []
         self.homes: list[str] = []
+        self.avoided: list[frozenset[str]] = []
         self.open = 0
         self.status_error: Exception | None = None
         self.waiting = asyncio.Event()
 
-    async def serve(self, call: Call, home: str = "") -> AsyncGenerator[Frame, None]:
+    async def serve(
+        self, call: Call, home: str = "", avoid: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Frame, None]:
         """Play the next script."""
         self.calls.append(call)
         self.homes.append(home)
+        self.avoided.append(avoid)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         self.open += 1
         try:
@@ -116,7 +127,7 @@ class FakePool:
         finally:
             self.open -= 1
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self, home: str = "", avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
         """The status, or the error that was asked for."""
         if self.status_error is not None:
             raise self.status_error
@@ -159,7 +170,8 @@ class Harness:
         self.buffer = StatsBuffer()
         plain, drafting = profiles
         self.pools = Pools([(plain, self.vanilla), (drafting, self.ngram)], clock=self.clock)
-        self.policies = PolicySource(self.policy_file, clock=self.clock)
+        self.preferences = TenantPreferences(most=10)
+        self.policies = PolicySource(self.policy_file, clock=self.clock, preferences=self.preferences.get)
         self.learning = Learning(self.buffer, {"vanilla": Drafter("none", 0), "ngram": Drafter("ngram", 8)})
         self.expectations = Expectations()
         self.decider = Decider(
@@ -170,13 +182,17 @@ class Harness:
             rng=Random(1),
         )
         self.timer = Clock(0.0)
+        self.canary = Canary(self.policies, clock=self.clock, drawn=map(str, count()).__next__)
+        self.canary_watch = CanaryWatch(self.canary, self.policies, folder=folder, clock=self.clock)
+        self.admission = Admission(self.pools, timer=self.timer)
         self.service = RoutingService(
-            policies=self.policies,
+            policies=self.canary,
             pools=self.pools,
             classifier=RuleClassifier(),
             learning=self.learning,
             decider=self.decider,
-            hooks=(self.expectations.on_outcome, *hooks, self.outcomes.append),
+            admission=self.admission,
+            hooks=(self.expectations.on_outcome, self.canary_watch.on_outcome, *hooks, self.outcomes.append),
             clock=self.clock,
             timer=self.timer,
         )
@@ -191,6 +207,14 @@ class Harness:
         response = await self.service.respond(given or request())
         return b"".join([part async for part in response.body])
 
+    async def answer_fails(self, given: RoutedRequest) -> ApiError:
+        """The error with which the request ends before its answer begins."""
+        try:
+            await self.answer(given)
+        except ApiError as error:
+            return error
+        raise AssertionError("it was answered")
+
     @property
     def idle(self) -> bool:
         """Whether nothing is held: no call open at a pool, none counted in flight, no slot taken."""
@@ -198,7 +222,8 @@ class Harness:
             not self.vanilla.open
             and not self.ngram.open
             and all(state.in_flight == 0 for state in self.pools)
-            and not self.service._in_flight
+            and not self.admission.running
+            and not self.admission.waiting
         )
 
     @property
@@ -222,7 +247,8 @@ def state_of(harness: Harness) -> StateSources:
 def request(headers: Mapping[str, str] | None = None, *, path: str = CHAT, **fields: Any) -> RoutedRequest:
     """A request as the service gets it; `headers` in lower case."""
     body = json.dumps({"messages": MESSAGES, **fields}).encode()
-    return read_request(path, headers or {}, body, trust_tenant=True)
+    tenant = Tenancy(trusted_header=True).tenant(headers or {})
+    return read_request(path, headers or {}, body, tenant=tenant)
 
 
 async def settled(condition: Callable[[], bool], turns: int = 100) -> bool:

@@ -135,24 +135,6 @@ def test_nothing_learned_yet(tmp_path: Path) -> None:
     assert answer == {"entries": [], "store_up": False, "store_age_s": None}
 
 
-async def test_decisions_come_newest_first(tmp_path: Path) -> None:
-    """They can be limited and looked up by request id, and are JSON for every result."""
-    harness = await Harness(tmp_path, ngram=FakePool([whole()], [gone()], [whole()])).ready()
-    admin = admin_of(harness)
-    for number in range(3):
-        await harness.answer(request({"x-request-id": f"r{number}"}))
-        await harness.pools.poll()
-    for outcome in harness.outcomes:
-        admin.on_outcome(outcome)
-    answer = admin.decisions(limit=2)
-    assert [entry["request_id"] for entry in answer["decisions"]] == ["r2", "r1"]
-    assert json.dumps(answer, allow_nan=False)
-    (entry,) = admin.decisions(limit=10, request_id="r1")["decisions"]
-    assert (entry["reason"], entry["failovers"], entry["profile"]) == ("failover", 1, "vanilla")
-    assert entry.keys() >= {"task", "tenant", "route", "k", "propensity", "result", "status", "policy"}
-    assert not admin.decisions(limit=10, request_id="unknown")["decisions"]
-
-
 async def test_replicas_tell_load_and_faults(tmp_path: Path) -> None:
     """Every pool with its k, its capacity, and why it is away."""
     harness = Harness(tmp_path)
@@ -166,19 +148,6 @@ async def test_replicas_tell_load_and_faults(tmp_path: Path) -> None:
         False,
         "the engine core has ended",
     )
-
-
-def test_the_policy_is_shown_as_written(tmp_path: Path) -> None:
-    """Text, name, revision, file, and what is wrong with a newer text."""
-    harness = Harness(tmp_path)
-    text = harness.policy_file.read_text()
-    harness.policy_file.write_text("broken: [")
-    harness.policies.reload()
-    shown = admin_of(harness).policy()
-    assert shown["text"] == text
-    assert f"{shown['name']}@{shown['revision']}" == harness.policies.label
-    assert shown["source"] == str(harness.policy_file)
-    assert str(harness.policy_file) in shown["rejected"]
 
 
 async def test_the_last_drift_events_are_listed_newest_first(tmp_path: Path) -> None:

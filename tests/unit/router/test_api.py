@@ -3,53 +3,16 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, policy_text, state_of, whole
-
-from policies.cost import PredictionError
-from policies.forecast import Forecaster
-from router.admin import Admin
-from router.api import Api
-from router.models import ModelList
-from router.settings import DeploymentSettings, HttpSettings, TenancySettings
-from router.telemetry import Metrics
+from app_client import client_of, error_of
+from fakes import CHAT, MESSAGES, FakePool, Harness, gone, last, more, opening, policy_text, request, whole
 
 pytestmark = pytest.mark.unit
 
 LIST = b'{"object":"list","data":[{"id":"m"}]}'
 BODY = {"messages": MESSAGES}
-
-
-def client_of(harness: Harness, *, token: str | None = None, open_admin: bool = True) -> httpx.AsyncClient:
-    """A client of an app whose bodies may have 2 KB."""
-    admin = Admin(
-        snapshot=harness.buffer,
-        learning=harness.learning,
-        pools=harness.pools,
-        policies=harness.policies,
-        predictions=PredictionError(),
-        forecaster=Forecaster(),
-        model="m",
-        clock=harness.clock,
-    )
-    harness.service._hooks = (*harness.service._hooks, admin.on_outcome)
-    api = Api(
-        settings=DeploymentSettings(
-            http=HttpSettings(max_body_bytes=2048, open_admin=open_admin),
-            tenancy=TenancySettings(trusted_header=True),
-        ),
-        service=harness.service,
-        pools=harness.pools,
-        models=ModelList(harness.pools),
-        admin=admin,
-        metrics=Metrics(state_of(harness)),
-        admin_token=token,
-    )
-    transport = httpx.ASGITransport(app=api.app(), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
 @pytest.fixture
@@ -61,20 +24,6 @@ async def harness(tmp_path: Path) -> Harness:
 async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(harness) as client:
         yield client
-
-
-def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
-    """The error of a response, which must be OpenAI's object under this status."""
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/json"
-    body = response.json()
-    assert body.keys() == {"error"}
-    error: dict[str, Any] = body["error"]
-    assert error.keys() == {"message", "type", "param", "code"}
-    assert isinstance(error["message"], str)
-    assert error["message"]
-    assert error["code"] == status
-    return error
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
@@ -171,11 +120,12 @@ async def test_limits_and_outages_say_when_to_come_back(tmp_path: Path) -> None:
         error_of(response, 503)
         assert int(response.headers["retry-after"]) >= 1
     harness = await Harness(tmp_path, limits={"max_concurrency": 1}).ready()
-    harness.service._in_flight["anonymous"] = 1
+    held = await harness.service.respond(request())
     async with client_of(harness) as client:
         response = await client.post(CHAT, json=BODY)
         assert error_of(response, 429)["type"] == "RateLimitError"
         assert int(response.headers["retry-after"]) >= 1
+    await held.body.aclose()
 
 
 async def test_a_bug_is_a_clean_500(client: httpx.AsyncClient, harness: Harness) -> None:

@@ -1,6 +1,5 @@
 """The command line: help, exit codes, JSON, and errors of one line."""
 
-import datetime as dt
 import json
 import socket
 import threading
@@ -12,7 +11,6 @@ from typing import Any
 import click
 import pytest
 import typer
-from fakes import policy_text
 from typer.testing import CliRunner, Result
 
 from policies.tasks import TASKS
@@ -62,6 +60,7 @@ def test_the_commands_of_this_version() -> None:
         ("alpha",),
         ("models", "prepare"),
         ("policy", "validate"),
+        ("policy", "diff"),
         ("policy", "explain"),
         ("policy", "schema"),
     }
@@ -114,84 +113,6 @@ class TestClassify:
         """One line with the file's name."""
         assert str(tmp_path / "none") in refused(run("classify", tmp_path / "none"))
         assert "directory" in refused(run("classify", tmp_path))
-
-
-class TestPolicy:
-    def test_validate(self, tmp_path: Path) -> None:
-        """A good file is called valid, the built-in policy too."""
-        file = tmp_path / "p.yaml"
-        file.write_text(policy_text("mine"))
-        assert run("policy", "validate", file).stdout.strip() == "mine: valid"
-        assert json.loads(run("policy", "validate", "--json", file).stdout) == {
-            "valid": True,
-            "name": "mine",
-            "problems": [],
-        }
-        assert run("policy", "validate").exit_code == 0
-
-    def test_validate_a_broken_file(self, tmp_path: Path) -> None:
-        """Exit code 2, every problem with its place, as text and as JSON."""
-        file = tmp_path / "p.yaml"
-        file.write_text(policy_text("mine", mood="x", mode="y"))
-        result = run("policy", "validate", file)
-        assert result.exit_code == 2
-        assert all(line.startswith(f"{file}:1:") for line in result.stderr.splitlines())
-        result = run("policy", "validate", "--json", file)
-        assert result.exit_code == 2
-        answer = json.loads(result.stdout)
-        assert answer["valid"] is False
-        assert {"line", "column", "path", "message", "hint"} == answer["problems"][0].keys()
-        assert "No such file" in refused(run("policy", "validate", tmp_path / "none"))
-
-    def test_explain(self, tmp_path: Path) -> None:
-        """Every setting with the layer that set it."""
-        file = tmp_path / "p.yaml"
-        file.write_text(policy_text("mine", tenants={"acme": {"k": {"max": 3, "default": 2}}}))
-        result = run("policy", "explain", file, "--tenant", "acme", "--json")
-        rows = {row["path"]: row for row in json.loads(result.stdout)}
-        assert (rows["k.max"]["value"], rows["k.max"]["layer"]) == (3, "tenants.acme")
-        assert rows["k.min"]["layer"] == "defaults"
-        assert rows.keys() >= {"objective.min_speedup", "objective.class", "affinity.conversation"}
-        text = run("policy", "explain", file, "--tenant", "acme")
-        assert text.exit_code == 0
-        assert "tenants.acme" in text.stdout
-
-    def test_explain_at_a_time(self, tmp_path: Path) -> None:
-        """The schedules that apply then, in the machine's zone where none is said, and today without a date."""
-        file = tmp_path / "p.yaml"
-        when = {"from": "09:00", "to": "18:00", "tz": "Europe/Berlin"}
-        file.write_text(policy_text("mine", schedules=[{"name": "peak", "when": when, "k": {"max": 3}}]))
-
-        def layer(at: str) -> str:
-            result = run("policy", "explain", file, "--at", at, "--json")
-            assert result.exit_code == 0
-            return next(row["layer"] for row in json.loads(result.stdout) if row["path"] == "k.max")
-
-        assert layer("2026-11-23T09:00+01:00") == "schedules.peak"
-        assert layer("2026-11-23T08:59+01:00") == layer("2026-11-23T17:00Z") == "defaults"
-        text = run("policy", "explain", file, "--at", "2026-11-23T10:00+01:00").stdout
-        assert "clamped: 4 is above the k.max of schedules.peak" in text
-        assert text.splitlines()[-1] == "schedules that apply at 2026-11-23T10:00+01:00: peak"
-        now = run("policy", "explain", file).stdout.splitlines()[-1]
-        assert now.startswith("schedules that apply at ")
-        today = run("policy", "explain", file, "--at", "12:34").stdout
-        assert f"{dt.datetime.now().astimezone():%Y-%m-}" in today
-        assert "T12:34" in today
-
-    @pytest.mark.parametrize(
-        "at", ["noon", "", "25:00", "2026-13-01", "9999-12-31T23:59-12:00", "0001-01-01"]
-    )
-    def test_explain_at_no_time(self, at: str) -> None:
-        """One line that says how to write it."""
-        assert "write it like" in refused(run("policy", "explain", "--at", at))
-
-    def test_explain_an_unknown_task(self) -> None:
-        """One line with the known ones."""
-        assert "code" in refused(run("policy", "explain", "--task", "nonsense"))
-
-    def test_schema(self) -> None:
-        """JSON Schema for editors."""
-        assert json.loads(run("policy", "schema").stdout)["properties"].keys() >= {"spec", "metadata"}
 
 
 ROW = {

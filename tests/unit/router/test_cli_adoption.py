@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from router.admin_client import Answer
-from router.cli_policy import adoption, app
+from router.cli_policy import app, asking
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +49,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, command: str, answer: Answer, *opti
             assert (method, path) == ("GET", f"/admin/v1/{command}")
             return answer
 
-    monkeypatch.setattr(adoption, "AdminClient", Client)
+    monkeypatch.setattr(asking, "AdminClient", Client)
     result = CliRunner().invoke(app, [command, *options])
     return result.exit_code, result.output
 
@@ -118,5 +118,5 @@ def test_shadow_shows_tasks_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the service says, and exit code 1."""
-    refused = Answer(404, "", {"error": {"message": "no such endpoint"}})
-    assert printed(monkeypatch, "shadow", refused) == (1, "specroute: no such endpoint\n")
+    refused = Answer(500, "", {"error": {"message": "internal error"}})
+    assert printed(monkeypatch, "shadow", refused) == (1, "specroute: internal error\n")

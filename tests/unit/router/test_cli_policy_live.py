@@ -91,6 +91,10 @@ class Live(BaseHTTPRequestHandler):
         server: Any = self.server
         self.send_response(status)
         self.send_header("ETag", f'"{revision(server.text)}"')
+        if server.location:
+            self.send_header("Location", server.location)
+        if server.promised:
+            self.send_header("Content-Length", server.promised)
         self.end_headers()
         self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
 
@@ -105,6 +109,7 @@ def service() -> Iterator[Any]:
     server.url = f"http://127.0.0.1:{server.server_port}"
     server.text, server.changed, server.late, server.conflicts, server.gets = TEXT, False, 0, 0, 0
     server.given, server.rejected, server.warnings, server.seen, server.posted = None, None, [], {}, None
+    server.location = server.promised = None
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -212,6 +217,13 @@ def test_rolling_back(service: Any) -> None:
     assert service.seen["X-Specroute-Note"] == "why"
 
 
+def test_what_is_no_revision(service: Any) -> None:
+    """The service says what one looks like, and it is bad input."""
+    service.given = (400, {"error": {"message": "revision: 12 hex digits, as the history lists them"}})
+    result = run(service, "rollback", "yesterday")
+    assert (result.exit_code, "12 hex digits" in result.stderr) == (2, True)
+
+
 def test_the_history(service: Any) -> None:
     """Versions and routers as tables or as JSON; what is rejected stands beside them."""
     service.rejected = "version 5: spec.mood: unknown key"
@@ -251,6 +263,23 @@ def test_what_a_service_may_answer(
     assert words in result.stderr
     if status >= 400:
         assert words in run(service, "set-mode", "shadow").stderr
+        assert (run(service, "history").exit_code, words in run(service, "history").stderr) == (1, True)
+
+
+def test_a_refusal_that_breaks_off(service: Any) -> None:
+    """One line, as when nobody answers."""
+    service.given, service.promised = (500, b"{"), "1000"
+    result = run(service, "history")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "is the service running?" in result.stderr
+
+
+def test_a_redirection_is_not_followed(service: Any) -> None:
+    """The token is for the service that was named; the command says which other one is meant."""
+    service.given, service.location = (301, b""), "https://elsewhere.example/admin/v1/policy"
+    result = run(service, "history", SPECROUTE_ADMIN_TOKEN="sesame")
+    assert (result.exit_code, service.gets) == (1, 1)
+    assert "https://elsewhere.example/admin/v1/policy" in result.stderr
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "", "http://["])

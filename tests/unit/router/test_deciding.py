@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fakes import Harness, ending, gone, request
 
+from policies.cells import Origin
 from policies.decide import Decision
 from policies.memory import Home
 from router.errors import UnavailableError
@@ -22,16 +23,9 @@ async def harness_in(folder: Path, **spec: Any) -> Harness:
 def learn(harness: Harness, accepted: int, *, task: str = "code", tenant: str = "acme") -> None:
     """Show many steps of which `accepted` of 4 draft tokens were accepted."""
     steps = 500
-    harness.learning.record(
-        profile="ngram",
-        task=task,
-        temperature="high",
-        tenant=tenant,
-        k=4,
-        ending=ending((4,) * steps, (accepted,) * steps),
-        half_life_s=600,
-        now_s=harness.clock.now_s,
-    )
+    origin = Origin(task, "high", tenant, half_life_s=600)
+    counted = ending((4,) * steps, (accepted,) * steps)
+    harness.learning.record("ngram", origin, 4, counted, harness.clock.now_s)
 
 
 def decided(harness: Harness, *, task: str = "code", tenant: str = "acme") -> Decision:

@@ -1,5 +1,7 @@
 """The decision log: what it writes, how much, and that nothing about a disk reaches a request."""
 
+import errno
+import fcntl
 import json
 import logging
 import threading
@@ -51,6 +53,10 @@ def written(log: DecisionLog, given: list[Outcome]) -> DecisionLog:
         log.on_outcome(outcome)
     log.close()
     return log
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def lines(folder: Path) -> list[str]:
@@ -201,6 +207,19 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCa
     log = written(log_of(tmp_path), await outcomes(tmp_path, 3))
     assert log.counts() == {"written": 0, "dropped": 0, "failed": 3}
     assert len([message for message in caplog.messages if "decision log" in message]) == 1
+
+
+async def test_a_folder_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every outcome tries again, and none leaves a file open behind it."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    given = await outcomes(tmp_path, 5)
+    before = open_files()
+    assert written(log_of(tmp_path), given).counts() == {"written": 0, "dropped": 0, "failed": 5}
+    assert open_files() == before
 
 
 def test_errors_while_writing_are_raised(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ async def test_only_so_many_are_kept(tmp_path: Path) -> None:
 
 
 async def test_the_arm_in_use(tmp_path: Path) -> None:
-    """The last that was chosen for a tenant's task and for anybody's, chance and outages apart."""
+    """The last that was chosen for a tenant's task and for anybody's; chance, outages and canaries apart."""
     decisions, outcomes = await served(tmp_path)
     assert decisions.arm("code", "gamma") is None
     arm = decisions.arm("qa", "acme")
@@ -127,6 +127,8 @@ async def test_the_arm_in_use(tmp_path: Path) -> None:
     assert arm == {"profile": "ngram", "k": outcomes[-1].decision.k, "reason": "mode", "at": T0 + 300}
     tried = replace(outcomes[-1].decision, profile="vanilla", k=0, reason=Reason.EXPLORATION)
     decisions.on_outcome(replace(outcomes[-1], decision=tried))
+    plainly = replace(tried, reason=Reason.NO_GAIN)
+    decisions.on_outcome(replace(outcomes[-1], decision=plainly, canary=True))
     assert decisions.arm("qa", None) == arm
     shadow = replace(tried, reason=Reason.SHADOW, intended=("ngram", 3))
     decisions.on_outcome(replace(outcomes[-1], decision=shadow))

@@ -317,7 +317,7 @@ def test_prompts_are_short_chats_the_router_reads(prompt: Prompt) -> None:
     assert all(set(message) == {"role", "content"} for message in prompt.messages)
     assert prompt.messages[-1]["role"] == "user"
     body = json.dumps(prompt.body("m")).encode()
-    read = read_request("/v1/chat/completions", {}, body, trust_tenant=False)
+    read = read_request("/v1/chat/completions", {}, body)
     assert read.stream
     assert not read.unsupported
     assert read.hints.task is None

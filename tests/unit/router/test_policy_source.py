@@ -1,9 +1,5 @@
 """The policy file: what is in force, and what is said of a newer one that cannot be."""
 
-# ruff: noqa: ASYNC240 -- policy files are small, and nothing else runs here
-
-import asyncio
-import logging
 import os
 from pathlib import Path
 
@@ -163,34 +159,3 @@ def test_at_start_a_bad_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("mode: x")
     with pytest.raises(PolicyError, match=r"bad\.yaml"):
         PolicySource(tmp_path / "bad.yaml")
-
-
-async def test_the_watch_outlives_broken_files(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Round by round: broken, deleted, good again."""
-    caplog.set_level(logging.INFO)
-    source = PolicySource(file)
-    rounds: asyncio.Queue[None] = asyncio.Queue()
-    idle = asyncio.Semaphore(0)
-
-    async def sleep(_: float) -> None:
-        idle.release()
-        await rounds.get()
-
-    async def next_round() -> None:
-        rounds.put_nowait(None)
-        await idle.acquire()
-
-    watch = asyncio.create_task(source.watch(1.0, sleep))
-    await idle.acquire()
-    file.write_bytes(b"\xff")
-    await next_round()
-    assert source.state.rejected
-    file.unlink()
-    await next_round()
-    file.write_text(policy_text("third"))
-    await next_round()
-    assert source.label.startswith("third@")
-    assert "third" in caplog.text
-    watch.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await watch

@@ -11,9 +11,11 @@ import pytest
 from fakes import policy_text
 
 from policies.cost import calibration
+from router.guards import is_loopback
+from router.keys import file_line
 from router.serving import preflight
 from router.serving.config import ServeConfig
-from router.serving.preflight import is_loopback, problems
+from router.serving.preflight import problems
 from router.settings import parse_settings
 
 pytestmark = pytest.mark.unit
@@ -81,6 +83,14 @@ def test_a_host_that_is_not_ours(host: str, port: int) -> None:
     assert line.startswith(f"{host}:{port}: ")
 
 
+def test_an_admin_api_open_to_others(port: int) -> None:
+    """Without a token it may be open on loopback only; the line says what to set."""
+    (line,) = found(port, "0.0.0.0", http={"open_admin": True})
+    assert line.startswith("http.open_admin: ")
+    assert "SPECROUTE_ADMIN_TOKEN" in line
+    assert found(port, "0.0.0.0") == found(port, http={"open_admin": True}) == []
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [
@@ -113,6 +123,19 @@ def test_policies(port: int, tmp_path: Path) -> None:
     assert found(port, policy={"path": str(good)}) == []
     (line,) = found(port, policy={"path": str(tmp_path)})
     assert "directory" in line
+
+
+def test_keys_files(port: int, tmp_path: Path) -> None:
+    """A missing file, a broken one without a word of its content, and a good one."""
+    missing, broken, good = (tmp_path / name for name in ("missing", "broken", "good"))
+    broken.write_text("sk-hunter2: acme\nsk-hunter3: acme\n")
+    good.write_text(file_line("sk-one", "acme"))
+    (line,) = found(port, tenancy={"keys_file": str(missing)})
+    assert line == f"tenancy.keys_file: {missing}: No such file or directory"
+    lines = found(port, tenancy={"keys_file": str(broken)})
+    assert len(lines) == 2
+    assert all(line.startswith(str(broken)) and "hunter" not in line for line in lines)
+    assert found(port, tenancy={"keys_file": str(good)}) == []
 
 
 def test_calibrations(port: int, tmp_path: Path) -> None:
