@@ -100,9 +100,15 @@ class PolicyAdmin:
         """Put a canary's candidate in force, where the policy is still the revision it was tried `beside`."""
         matches = _condition(request, required=False)
         with _Answers(self._source):
-            await self._changes.promote(
-                candidate, lambda revision: revision == beside and matches(revision), _signature(request)
-            )
+            try:
+                await self._changes.promote(
+                    candidate, lambda revision: revision == beside and matches(revision), _signature(request)
+                )
+            except StalePolicyError as error:
+                if error.current.change.revision == beside:
+                    raise
+                problem = f"{error}, not the one the candidate was tried beside: look at the canary again"
+                raise BadRequestError(problem, status=412) from None
         return await self._shown()
 
     async def _shown(self, **besides: object) -> Response:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from replicas.isolation import salt_of
 from router.admin import Admin
-from router.errors import ApiError, BadRequestError, NotAllowedError, NotFoundError
+from router.admin_canary import CanaryAdmin
+from router.admin_policy import PolicyAdmin
+from router.bodies import read_body
+from router.errors import ApiError, BadRequestError, NotFoundError
+from router.guards import OperatorGuard
+from router.limits import HeadLimits, check_limits
 from router.models import ModelList
 from router.pools import Pools
 from router.requests import read_request
 from router.service import RoutingService
 from router.settings import DeploymentSettings
 from router.telemetry import Metrics
+from router.tenant_api import TenantApi, lower_case
 
 _log = logging.getLogger(__name__)
 
 _ROUTED = ("/v1/chat/completions", "/v1/completions")
-_MAX_LISTED = 1000
-_TOO_LARGE = 413
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,7 +47,10 @@ class Api:
         models: ModelList,
         admin: Admin,
         metrics: Metrics,
-        admin_token: str | None,
+        tenants: TenantApi,
+        policy: PolicyAdmin,
+        canary: CanaryAdmin,
+        guard: OperatorGuard,
     ) -> None:
         self._settings = settings
         self._service = service
@@ -51,13 +58,17 @@ class Api:
         self._models = models
         self._admin = admin
         self._metrics = metrics
-        self._admin_token = admin_token
+        self._tenants = tenants
+        self._policy = policy
+        self._canary = canary
+        self._guard = guard
 
     def app(self) -> Starlette:
         """The application; every error it answers with is an OpenAI error object."""
         routes = [
             *(Route(path, self._completion, methods=["POST"]) for path in _ROUTED),
             Route("/v1/models", self._list_models),
+            *self._tenants.routes(),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._prometheus),
@@ -66,22 +77,33 @@ class Api:
             Route("/admin/v1/replicas", self._guarded(self._replicas)),
             Route("/admin/v1/cost", self._guarded(self._cost)),
             Route("/admin/v1/drift", self._guarded(self._drift)),
-            Route("/admin/v1/policy", self._guarded(self._policy)),
+            Route("/admin/v1/tenants", self._guarded(self._tenant_state)),
+            *self._policy.routes(self._guarded),
+            *self._canary.routes(self._guarded),
         ]
-        return Starlette(
+        app = Starlette(
             routes=routes,
+            middleware=[Middleware(HeadLimits, limits=self._settings.http)],
             exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
         )
+        # A redirect would name the scheme and the host that the request claims: not what a client should
+        # follow with its key when a gateway in between speaks TLS.
+        app.router.redirect_slashes = False
+        return app
 
     async def _completion(self, request: Request) -> Response:
+        headers = lower_case(request)
+        tenant = self._tenants.tenant(headers)  # before the body, which strangers could make a large one
         body = await self._body(request)
         routed = read_request(
             request.url.path,
-            {name.lower(): value for name, value in request.headers.items()},
+            headers,
             body,
-            trust_tenant=self._settings.tenancy.trusted_header,
+            tenant=tenant,
             tasks=self._service.tasks,
+            cache_salt="" if self._settings.tenancy.share_prefix_cache else salt_of(tenant),
         )
+        check_limits(body, routed.fields, self._settings.http)
         response = await self._service.respond(routed)
         if response.content_type.startswith("text/event-stream"):
             return StreamingResponse(
@@ -98,18 +120,10 @@ class Api:
         )
 
     async def _body(self, request: Request) -> bytes:
-        limit = self._settings.http.max_body_bytes
-        body = bytearray()
-        try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise BadRequestError(f"body: larger than {limit} bytes", status=_TOO_LARGE)
-        except ClientDisconnect:
-            raise BadRequestError("body: the client went away") from None
-        return bytes(body)
+        return await read_body(request, self._settings.http.max_body_bytes)
 
-    async def _list_models(self, _: Request) -> Response:
+    async def _list_models(self, request: Request) -> Response:
+        self._tenants.tenant(lower_case(request))
         return Response(await self._models.body(), media_type="application/json")
 
     async def _healthz(self, _: Request) -> Response:
@@ -121,38 +135,23 @@ class Api:
             return JSONResponse({"status": "ready", "pools": pools})
         return JSONResponse({"status": "starting", "pools": pools}, 503, {"Retry-After": "5"})
 
-    async def _prometheus(self, _: Request) -> Response:
+    async def _prometheus(self, request: Request) -> Response:
+        self._guard.check_metrics(request.headers)
         return Response(self._metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            self._check_admin(request)
+            self._guard.check_admin(request.headers)
             return await handler(request)
 
         return guarded
-
-    def _check_admin(self, request: Request) -> None:
-        if self._admin_token is None:
-            if self._settings.http.open_admin:
-                return
-            raise NotAllowedError(
-                "the admin API is closed: set SPECROUTE_ADMIN_TOKEN for the service", status=403
-            )
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        # Bytes against bytes, as they came: neither a header nor the environment need be valid UTF-8.
-        if not hmac.compare_digest(given.encode("latin-1"), os.fsencode(self._admin_token)):
-            raise NotAllowedError("the admin API needs its own token: Authorization: Bearer <token>")
 
     async def _alpha(self, request: Request) -> Response:
         query = request.query_params
         return JSONResponse(self._admin.alpha(task=query.get("task"), tenant=query.get("tenant")))
 
     async def _decisions(self, request: Request) -> Response:
-        query = request.query_params
-        given = query.get("limit", "100")
-        if not given.isdecimal() or len(given) > len(str(_MAX_LISTED)) or not 1 <= int(given) <= _MAX_LISTED:
-            raise BadRequestError(f"limit: a whole number from 1 to {_MAX_LISTED}", param="limit")
-        return JSONResponse(self._admin.decisions(limit=int(given), request_id=query.get("request_id")))
+        return JSONResponse(self._admin.decisions.listed(request.query_params))
 
     async def _replicas(self, _: Request) -> Response:
         return JSONResponse(self._admin.replicas())
@@ -163,8 +162,8 @@ class Api:
     async def _drift(self, _: Request) -> Response:
         return JSONResponse(self._admin.drift())
 
-    async def _policy(self, _: Request) -> Response:
-        return JSONResponse(self._admin.policy())
+    async def _tenant_state(self, _: Request) -> Response:
+        return JSONResponse(self._tenants.state())
 
 
 def _error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:

@@ -3,6 +3,7 @@
 ApiError
 ├── BadRequestError       400, 413, 422: the request is at fault
 ├── NotAllowedError       401, 403
+│   └── InvalidKeyError   401: no API key, or one nobody has
 ├── NotFoundError         404
 ├── TooManyRequestsError  429, with Retry-After
 ├── UnavailableError      503, with Retry-After
@@ -28,11 +29,13 @@ class ApiError(Exception):
         param: str | None = None,
         status: int | None = None,
         retry_after_s: int | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.param = param
         self.http_status = status or self.status
         self.retry_after_s = retry_after_s
+        self.code = code
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
@@ -41,7 +44,7 @@ class ApiError(Exception):
                 "message": str(self),
                 "type": self.kind,
                 "param": self.param,
-                "code": self.http_status,
+                "code": self.code or self.http_status,
             }
         }
 
@@ -66,6 +69,19 @@ class NotAllowedError(ApiError):
 
     status = 401
     kind = "AuthenticationError"
+
+
+class InvalidKeyError(NotAllowedError):
+    """No API key, or one nobody has; type and code are OpenAI's own."""
+
+    kind = "invalid_request_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="invalid_api_key")
+
+    def headers(self) -> dict[str, str]:
+        """Names the scheme, as HTTP asks of a 401."""
+        return {"WWW-Authenticate": "Bearer"}
 
 
 class NotFoundError(ApiError):

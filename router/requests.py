@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from pydantic_core import PydanticCustomError
+
 from policies.cells import TemperatureBucket, temperature_bucket
 from policies.decide import Route
 from policies.tasks import TASKS
+from policies.units import parse_duration
 from router.conversations import NO_CONVERSATION, Conversation, conversation
 from router.errors import BadRequestError
 
 TASK_HEADER = "x-specroute-task"
 ROUTE_HEADER = "x-specroute-route"
 K_HEADER = "x-specroute-k"
-TENANT_HEADER = "x-specroute-tenant"
+DEADLINE_HEADER = "x-specroute-deadline"
 DETAILS_HEADER = "x-specroute-details"
 REQUEST_ID_HEADER = "x-request-id"
 
 ANONYMOUS = "anonymous"
+"""The tenant of requests that name none."""
+TENANT_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
+"""What a tenant may be called: safe in headers, metrics labels and store keys."""
 MAX_K = 32
 _MAX_NAME = 64
 _DEFAULT_TEMPERATURE = 1.0
@@ -36,6 +43,8 @@ class Hints:
     route: Route | None = None
     k: int | None = None
     details: bool = False
+    deadline_s: float | None = None
+    """Shorter than the policy's, or without effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class RoutedRequest:
     temperature: TemperatureBucket
     unsupported: bool
     conversation: Conversation = NO_CONVERSATION
+    cache_salt: str = ""
+    """See `replicas.frames.Call.cache_salt`."""
 
     @property
     def stream(self) -> bool:
@@ -63,19 +74,21 @@ def read_request(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    trust_tenant: bool,
+    tenant: str = ANONYMOUS,
     tasks: Collection[str] = TASKS,
+    cache_salt: str = "",
 ) -> RoutedRequest:
     """Read a request for `path`; `headers` have lower-case names. A hint may name one of `tasks`.
+
+    Whose request it is, `tenant`, is known before anything is read of it: see `router.tenancy`.
 
     Raises:
         BadRequestError: The body is no JSON object, or a hint cannot be understood.
     """
-    fields = _json_object(body)
+    fields = json_object(body)
     if not isinstance(fields.get("structured_outputs"), dict | None):
         # vLLM 0.32.0 answers these with an internal error.
         raise BadRequestError("structured_outputs: expected an object", param="structured_outputs")
-    tenant = _tenant(headers.get(TENANT_HEADER)) if trust_tenant else ANONYMOUS
     return RoutedRequest(
         request_id=_request_id(headers.get(REQUEST_ID_HEADER)),
         path=path,
@@ -87,14 +100,17 @@ def read_request(
             route=_route(headers.get(ROUTE_HEADER)),
             k=_k(headers.get(K_HEADER)),
             details=headers.get(DETAILS_HEADER, "").strip().lower() in {"1", "true"},
+            deadline_s=_deadline_s(headers.get(DEADLINE_HEADER)),
         ),
         temperature=_temperature(fields.get("temperature")),
         unsupported=_needs_plain_decoding(fields),
         conversation=conversation(tenant, fields),
+        cache_salt=cache_salt,
     )
 
 
-def _json_object(body: bytes) -> Mapping[str, Any]:
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """The object a body holds. Raises BadRequestError where it is none."""
     try:
         fields = json.loads(body)
     except RecursionError:
@@ -110,21 +126,6 @@ def _request_id(given: str | None) -> str:
     if given and len(given) <= _MAX_NAME and given.isascii() and given.isprintable():
         return given
     return uuid4().hex
-
-
-def _tenant(given: str | None) -> str:
-    if not given:
-        return ANONYMOUS
-    if (
-        len(given) > _MAX_NAME
-        or not given.isascii()
-        or not given.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    ):
-        raise BadRequestError(
-            f"header X-Specroute-Tenant: use 1 to {_MAX_NAME} of A-Z a-z 0-9 . _ -",
-            param="X-Specroute-Tenant",
-        )
-    return given
 
 
 def _task(header: str | None, metadata: object, tasks: Collection[str]) -> str | None:
@@ -167,6 +168,18 @@ def _k(given: str | None) -> int | None:
             param="X-Specroute-K",
         )
     return int(text)
+
+
+def _deadline_s(given: str | None) -> float | None:
+    if given is None:
+        return None
+    try:
+        return parse_duration(given.strip()[:_MAX_NAME])
+    except PydanticCustomError:
+        raise BadRequestError(
+            f"header X-Specroute-Deadline: {given[:_MAX_NAME]!r} is no duration; write it like 10s",
+            param="X-Specroute-Deadline",
+        ) from None
 
 
 def _temperature(given: object) -> TemperatureBucket:

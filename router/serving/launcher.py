@@ -16,9 +16,9 @@ from typing import Any
 
 from replicas.orphans import end_with_parent
 from replicas.progress import read_progress
+from router.guards import is_loopback
 from router.serving.config import ServeConfig
 from router.serving.environment import RUN_VARIABLE, Run, new_run, prepare_environment
-from router.serving.preflight import is_loopback
 from router.serving.screen import Screen
 from router.serving.warden import Warden
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,18 @@ from policies.loading import PolicyError
 from replicas.hardware import assign_cores, available_cores
 from replicas.profiles import EMBEDDED
 from router.costs import read_calibration
+from router.guards import is_loopback
+from router.key_file import KeyFile
+from router.keys import KeysError
 from router.policy_source import PolicySource
 from router.serving.config import ServeConfig
-from router.settings import DATA_VARIABLE, EMBEDDED_STORE, DeploymentSettings, store_dir
+from router.settings import (
+    ADMIN_TOKEN_VARIABLE,
+    DATA_VARIABLE,
+    EMBEDDED_STORE,
+    DeploymentSettings,
+    store_dir,
+)
 from router.stats_protocol import StoreUrlError
 from router.store import RedisStore
 from router.tasks.custom import ClassifierSettingError, load_classifier
@@ -32,24 +40,16 @@ def problems(config: ServeConfig) -> list[str]:
     """Everything that is known to be wrong with serving `config` on this machine."""
     return [
         *_policy(config.settings),
+        *_keys(config.settings),
         *_calibration(config.settings),
         *_classifier(config.settings),
         *_port(config.host, config.port),
+        *_admin(config),
         *_model(config.settings),
         *_store(config.settings),
         *_cores(config.settings),
         *_memory(config.settings),
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _policy(settings: DeploymentSettings) -> Iterator[str]:
@@ -60,6 +60,18 @@ def _policy(settings: DeploymentSettings) -> Iterator[str]:
         yield from str(error).splitlines()
     except OSError as error:
         yield f"policy.path: {path}: {error.strerror or error}"
+
+
+def _keys(settings: DeploymentSettings) -> Iterator[str]:
+    path = settings.tenancy.keys_file
+    if path is None:
+        return
+    try:
+        KeyFile(Path(path))
+    except KeysError as error:
+        yield from str(error).splitlines()
+    except OSError as error:
+        yield f"tenancy.keys_file: {path}: {error.strerror or error}"
 
 
 def _calibration(settings: DeploymentSettings) -> Iterator[str]:
@@ -89,6 +101,14 @@ def _port(host: str, port: int) -> Iterator[str]:
         except (OSError, UnicodeError) as error:  # a name no resolver would take is a UnicodeError
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             yield f"{host}:{port}: {reason}: stop what listens there, or choose another with --host or --port"
+
+
+def _admin(config: ServeConfig) -> Iterator[str]:
+    if config.settings.http.open_admin and not is_loopback(config.host):
+        yield (
+            f"http.open_admin: others than this machine reach {config.host}: leave it out, "
+            f"and set {ADMIN_TOKEN_VARIABLE}"
+        )
 
 
 def _model(settings: DeploymentSettings) -> Iterator[str]:
