@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from router import cli_alpha, cli_demo, cli_policy, cli_simulate
+from router import cli_alpha, cli_demo, cli_keys, cli_policy, cli_simulate
 
 app = typer.Typer(
     help="""Route chat requests to speculative or plain vLLM engines, from measured acceptance.
@@ -33,6 +33,7 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(cli_policy.app, name="policy")
+app.add_typer(cli_keys.app, name="keys")
 app.command("alpha")(cli_alpha.alpha)
 app.command("demo")(cli_demo.demo)
 app.command("simulate")(cli_simulate.simulate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from uuid import uuid4
 
@@ -28,12 +28,21 @@ class StatsBuffer(Snapshot):
     store between the deltas counted before it and those counted after it.
 
     Tenants are capped: at most `max_tenants` names recorded here and as many learned from the store. Requests
-    of further tenants still count in their task's total.
+    of further tenants still count in their task's total. Tenants that are `reserved` (the policy names them,
+    or they have a key: the operator's files bound their number) have a place of their own beside these,
+    however many names there are.
     """
 
-    def __init__(self, *, max_tenants: int = DEFAULT_MAX_TENANTS, writer: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_tenants: int = DEFAULT_MAX_TENANTS,
+        reserved: Callable[[str], bool] = lambda _: False,
+        writer: str | None = None,
+    ) -> None:
         super().__init__()
         self._max_tenants = max_tenants
+        self._reserved = reserved
         self._writer = writer or uuid4().hex
         self._flushes = 0
         self._tenants: set[str] = set()
@@ -134,7 +143,8 @@ class StatsBuffer(Snapshot):
             del self._base[key]
             self._cuts.pop(key, None)
             self._touch(key)
-        self._store_tenants = {key.tenant for key in self._base if key.tenant is not None} - self._tenants
+        tenants = {key.tenant for key in self._base if key.tenant is not None}
+        self._store_tenants = {tenant for tenant in tenants - self._tenants if not self._reserved(tenant)}
         self.learn(records)
 
     def note_contact(self, now_s: float) -> None:
@@ -142,8 +152,12 @@ class StatsBuffer(Snapshot):
         self._store_up = True
         self._contact_s = now_s
 
+    def note_read(self, now_s: float) -> None:
+        """The store told what it has, and takes nothing."""
+        self._contact_s = now_s
+
     def note_lost(self) -> None:
-        """The store did not answer."""
+        """The store did not answer, or takes nothing."""
         self._store_up = False
 
     def _note_epoch(self, key: CellKey, known: CellRecord | None, record: CellRecord) -> None:
@@ -173,7 +187,7 @@ class StatsBuffer(Snapshot):
         self._changed[key] = self._generation
 
     def _admit(self, tenant: str) -> bool:
-        if tenant in self._tenants:
+        if tenant in self._tenants or self._reserved(tenant):
             return True
         if len(self._tenants) >= self._max_tenants:
             if not self._capped:
@@ -188,6 +202,8 @@ class StatsBuffer(Snapshot):
 
     def _keeps(self, tenant: str | None) -> bool:
         if tenant is None or tenant in self._tenants or tenant in self._store_tenants:
+            return True
+        if self._reserved(tenant):
             return True
         if len(self._store_tenants) >= self._max_tenants:
             return False

@@ -60,6 +60,7 @@ class StatsSync:
         self._sleep = sleep
         self._talking = asyncio.Lock()
         self._failures = 0
+        self._refuses = False  # it takes no writes, whatever it lets read
         self._cursor: Cursor | None = None
         self._loading: dict[CellKey, CellRecord] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,6 +116,7 @@ class StatsSync:
                 break
             if not await self._send(flush):
                 return False
+        self._refuses = False
         return True
 
     async def _send_unanswered(self) -> bool:
@@ -128,6 +130,7 @@ class StatsSync:
         try:
             records = await self._store.add(flush.id, flush.until_s, flush.deltas)
         except StoreUnavailableError as error:
+            self._refuses = True
             self._lost(error)
             return False
         except RecordVersionError as error:
@@ -138,6 +141,7 @@ class StatsSync:
             self._buffer.refuse_flush()
         else:
             self._buffer.finish_flush(records)
+            self._refuses = False
             self._reached()
         return True
 
@@ -146,6 +150,7 @@ class StatsSync:
             try:
                 answer = await self._store.forget(key, cut.expected_epoch, cut.factor)
             except StoreUnavailableError as error:
+                self._refuses = True
                 self._lost(error)
                 return False
             except RecordVersionError as error:
@@ -154,6 +159,7 @@ class StatsSync:
             else:
                 # Not applied because of a higher epoch: another router cut it, or we did and lost the reply.
                 self._buffer.finish_cut(key, answer.record)
+                self._refuses = False
                 self._reached()
         return True
 
@@ -181,6 +187,11 @@ class StatsSync:
         return True
 
     def _reached(self) -> None:
+        if self._refuses:
+            # Full, or a replica: still an outage, but nothing that is read is missed.
+            self._failures = 1
+            self._buffer.note_read(self._clock())
+            return
         if self._failures and not self._buffer.store_up:
             _log.info("the store answers again")
         self._failures = 0

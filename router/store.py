@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from policies.cells import CellDelta, CellKey, CellRecord
@@ -259,6 +259,9 @@ class RedisStore:
                 self._breaker.record_success()
                 raise self._version_error(refusal, keys) from None
             self._breaker.record_failure()
+            if isinstance(error, ReadOnlyError) or "READONLY" in refusal:
+                # Demoted: the URL may name another server by now, and only a new connection finds out.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailableError(f"store {self.url} refuses: {error}") from error
         except (RedisError, OSError) as error:
             self._breaker.record_failure()

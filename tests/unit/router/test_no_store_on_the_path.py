@@ -126,7 +126,7 @@ async def running(folder: Path, ngram: FakePool) -> AsyncIterator[Running]:
         asyncio.create_task(follow_canary()),
     ]
     async with client_of(harness, tenancy=Tenancy(trusted_header=True)) as client:
-        while harness.canary.trial is None:  # its file is read in a thread
+        while harness.canary.trial is None:  # noqa: ASYNC110 - its file is read in a thread
             await asyncio.sleep(0)
         try:
             yield Running(harness, client, calls)
