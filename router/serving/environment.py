@@ -113,6 +113,8 @@ def _serve_transport(run: Run) -> dict[str, str]:
         "DIRECT_INGRESS_MIN_HTTP_PORT": str(lowest),
         "DIRECT_INGRESS_MAX_HTTP_PORT": str(lowest + _DIRECT_PORTS),
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # The third failure counts: with Serve's 10 s nothing listens for half a minute after HAProxy died.
+        "PROXY_HEALTH_CHECK_PERIOD_S": "1",
     }
     return {f"{prefix}{name}": value for name, value in values.items()} | {
         "SPECROUTE_HAPROXY": str(_haproxy_binary())
