@@ -19,6 +19,7 @@ from router.admin_policy import PolicyAdmin
 from router.admission import Admission
 from router.admission_metrics import AdmissionCollector
 from router.api import Api
+from router.background import ended
 from router.canary import Canary
 from router.canary_metrics import CanaryCollector
 from router.canary_store import ConnectedCanaries
@@ -228,9 +229,7 @@ class Router:
     async def close(self) -> None:
         """End the background tasks; what was learned is written first."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(tasks)
         await self._policy_sync.close()
         if self._sync is not None:
             await self._sync.close()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from policies.cells import CellKey, CellRecord
+from router.background import ended
 from router.snapshot import Flush
 from router.stats import StatsBuffer
 from router.stats_protocol import Cursor, RecordVersionError, StatsStore, StoreError, StoreUnavailableError
@@ -78,9 +79,7 @@ class StatsSync:
     async def close(self) -> None:
         """Stop the loops, flush once more within the time limit, and close the store."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(tasks)
         try:
             async with asyncio.timeout(self._settings.close_timeout_s):
                 if not await self.flush():
@@ -208,13 +207,10 @@ class StatsSync:
             self._loading = None
 
     async def _repeat(self, step: Callable[[], Awaitable[bool]], interval_s: float) -> None:
-        task = asyncio.current_task()
-        # A client may take a cancellation for its own time limit and swallow it; `cancelling` still tells.
-        while task is None or not task.cancelling():
+        while True:
             try:
                 await step()
             except Exception:  # noqa: BLE001 - see below
                 # A loop that ended would silently stop learning; the next round may work.
                 _log.exception("statistics: unexpected failure")
-            if task is None or not task.cancelling():
-                await self._sleep(interval_s)
+            await self._sleep(interval_s)
