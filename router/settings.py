@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,6 +16,8 @@ from replicas.profiles import ModelSpec, Profile
 
 ADMIN_TOKEN_VARIABLE = "SPECROUTE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 METRICS_TOKEN_VARIABLE = "SPECROUTE_METRICS_TOKEN"  # noqa: S105 - the variable's name
+STORE_USERNAME_VARIABLE = "SPECROUTE_STORE_USERNAME"
+STORE_PASSWORD_VARIABLE = "SPECROUTE_STORE_PASSWORD"  # noqa: S105 - the variable's name
 DATA_VARIABLE = "SPECROUTE_DATA_DIR"
 """Names the folder of the embedded store, instead of one in the user's data folder."""
 
@@ -30,7 +33,8 @@ class StoreSettings(_Settings):
 
     url: str = Field(
         EMBEDDED_STORE,
-        description="redis://, rediss:// or unix:// URL of a Redis >= 6.2 or Valkey; `embedded` starts one.",
+        description="redis://, rediss:// or unix:// URL of a Redis >= 6.2 or Valkey; `embedded` starts one. "
+        "Who logs in may stand in the environment: SPECROUTE_STORE_USERNAME, SPECROUTE_STORE_PASSWORD.",
     )
     timeout_ms: int = Field(
         500, ge=1, description="Longest wait for one answer. No request waits for it: only learning is late."
@@ -166,6 +170,16 @@ def store_dir() -> Path:
         return Path(given) / "valkey"
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "specroute" / "valkey"
+
+
+def store_url(settings: StoreSettings) -> str:
+    """The store's URL, with the user and the password of the environment where it names none itself."""
+    scheme, separator, rest = settings.url.partition("://")
+    user = os.environ.get(STORE_USERNAME_VARIABLE, "")
+    password = os.environ.get(STORE_PASSWORD_VARIABLE, "")
+    if not separator or not (user or password) or "@" in rest.partition("/")[0]:
+        return settings.url
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
 
 
 def admin_token() -> str | None:

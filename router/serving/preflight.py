@@ -24,6 +24,7 @@ from router.settings import (
     EMBEDDED_STORE,
     DeploymentSettings,
     store_dir,
+    store_url,
 )
 from router.stats_protocol import StoreUrlError
 from router.store import RedisStore
@@ -140,7 +141,7 @@ def _store(settings: DeploymentSettings) -> Iterator[str]:
             yield f"store.url: {error} ({DATA_VARIABLE})"
         return
     try:
-        RedisStore(settings.store.url, settings.model.name)
+        RedisStore(store_url(settings.store), settings.model.name)
     except StoreUrlError as error:
         yield f"store.url: {error}"
 

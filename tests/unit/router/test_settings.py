@@ -8,8 +8,10 @@ from router.settings import (
     ADMIN_TOKEN_VARIABLE,
     DeploymentSettings,
     SettingsError,
+    StoreSettings,
     admin_token,
     parse_settings,
+    store_url,
 )
 
 pytestmark = pytest.mark.unit
@@ -97,3 +99,31 @@ def test_an_empty_admin_token_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert admin_token() is None
     monkeypatch.setenv(ADMIN_TOKEN_VARIABLE, "secret")
     assert admin_token() == "secret"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://store:6379/0", "redis://specroute:p%40ss%2Fword@store:6379/0"),
+        (
+            "rediss://store/0?ssl_ca_certs=/etc/ca.pem",
+            "rediss://specroute:p%40ss%2Fword@store/0?ssl_ca_certs=/etc/ca.pem",
+        ),
+        ("redis://me:mine@store/0", "redis://me:mine@store/0"),
+        ("embedded", "embedded"),
+    ],
+)
+def test_who_logs_in_at_the_store_may_stand_in_the_environment(
+    url: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Secret reaches a pod as variables; what the URL says itself holds."""
+    monkeypatch.setenv("SPECROUTE_STORE_USERNAME", "specroute")
+    monkeypatch.setenv("SPECROUTE_STORE_PASSWORD", "p@ss/word")
+    assert store_url(StoreSettings(url=url)) == expected
+
+
+def test_without_credentials_the_store_url_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the environment changes nothing."""
+    monkeypatch.delenv("SPECROUTE_STORE_USERNAME", raising=False)
+    monkeypatch.delenv("SPECROUTE_STORE_PASSWORD", raising=False)
+    assert store_url(StoreSettings(url="redis://store:6379/0")) == "redis://store:6379/0"

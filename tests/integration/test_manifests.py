@@ -1,0 +1,196 @@
+"""Every overlay renders, and what it renders is what Kubernetes, KubeRay, Ray Serve and specroute accept."""
+
+import gzip
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
+
+from policies.loading import parse_policy
+from router.settings import EMBEDDED_STORE, parse_settings
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
+CRD = ROOT.parent / "shared" / "data" / "rayservice-crd-v1.7.0.yaml.gz"
+KUBERNETES = "1.32"
+OF_OPERATORS = {"RayService", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[dict[str, Any]]]:
+    """What `kubectl kustomize` prints for each overlay."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    found = {}
+    for overlay in OVERLAYS:
+        printed = subprocess.run(
+            [kubectl, "kustomize", str(K8S / "overlays" / overlay)],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        found[overlay] = list(yaml.safe_load_all(printed.stdout))
+    return found
+
+
+def ray_service(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    (service,) = (document for document in documents if document["kind"] == "RayService")
+    return service
+
+
+def pod_templates(service: dict[str, Any]) -> list[dict[str, Any]]:
+    cluster = service["spec"]["rayClusterConfig"]
+    return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_core_kinds_are_what_kubernetes_accepts(
+    overlay: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Strictly: a key that the API does not know is refused, and so is a thing named twice."""
+    named = []
+    for document in rendered[overlay]:
+        named.append((document["kind"], document["metadata"]["name"]))
+        if document["kind"] not in OF_OPERATORS:
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    assert len(set(named)) == len(named)
+
+
+@pytest.mark.skipif(not CRD.exists(), reason="no CRD of the RayService beside the project")
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_ray_service_is_what_kuberay_accepts(
+    overlay: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Against KubeRay's own schema of the kind, unknown keys refused at every depth."""
+    schema = strict(crd_schema())
+    problems = [
+        f"{'.'.join(map(str, error.path))}: {error.message[:200]}"
+        for error in jsonschema.Draft202012Validator(schema).iter_errors(ray_service(rendered[overlay]))
+    ]
+    assert problems == []
+    broken = ray_service(rendered[overlay]) | {"spec": {"serveConfigV3": ""}}
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(broken))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_serve_config_is_what_serve_and_specroute_accept(
+    overlay: str, rendered: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Serve ignores keys it does not know, so they are compared by name; the application's args are ours."""
+    config = yaml.safe_load(ray_service(rendered[overlay])["spec"]["serveConfigV2"])
+    ServeDeploySchema.model_validate(config)
+    assert set(config) <= set(ServeDeploySchema.model_fields)
+    (application,) = config["applications"]
+    assert set(application) <= set(ServeApplicationSchema.model_fields)
+    settings = parse_settings(application["args"])
+    if settings.routers > 1:
+        assert settings.store.url != EMBEDDED_STORE
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_ask_for_no_more_than_they_need(overlay: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
+    """The restricted pod security standard, a read-only root, resources stated, no token of the API."""
+    for template in pod_templates(ray_service(rendered[overlay])):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            resources = container["resources"]
+            assert resources["requests"]["memory"] == resources["limits"]["memory"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_is_mounted_is_there(overlay: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
+    """Every mount names a volume of its pod, and every file that the settings name lies on one."""
+    service = ray_service(rendered[overlay])
+    args = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"]
+    *_, worker = pod_templates(service)
+    for template in pod_templates(service):
+        volumes = {volume["name"] for volume in template["spec"]["volumes"]}
+        mounts = {mount["name"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
+        assert mounts == volumes
+    mounted = [mount["mountPath"] for mount in worker["spec"]["containers"][0]["volumeMounts"]]
+    for path in paths(args):
+        assert any(path.startswith(f"{folder}/") for folder in mounted), path
+
+
+def test_every_gpu_engine_has_a_pod_with_its_gpus(rendered: dict[str, list[dict[str, Any]]]) -> None:
+    """As many worker pods as engines, each with as many GPUs as one of them needs: none is shared."""
+    for overlay in ("two-gpus", "production"):
+        service = ray_service(rendered[overlay])
+        settings = parse_settings(yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"])
+        (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        assert group["replicas"] == sum(profile.replicas for profile in settings.profiles)
+        assert {int(limits["nvidia.com/gpu"])} == {profile.gpus for profile in settings.profiles}
+
+
+def test_the_cpu_demo_is_what_specroute_serve_runs() -> None:
+    """Literally: one machine and a cluster get the same text."""
+    demo = (K8S / "overlays" / "cpu-demo" / "serve.yaml").read_text("utf-8")
+    assert demo == (ROOT / "router" / "embedded.yaml").read_text("utf-8")
+
+
+def test_the_policy_of_a_cluster_is_the_default_preset() -> None:
+    """A copy, because kustomize reads no file outside its folder; it loads."""
+    text = (K8S / "base" / "policy.yaml").read_text("utf-8")
+    assert text == (ROOT / "policies" / "presets" / "default.yaml").read_text("utf-8")
+    assert parse_policy(text, "policy.yaml").metadata.name == "default"
+
+
+def crd_schema() -> dict[str, Any]:
+    crd = yaml.safe_load(gzip.decompress(CRD.read_bytes()))
+    (version,) = (version for version in crd["spec"]["versions"] if version["name"] == "v1")
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with unknown keys refused, as the API server does under strict field validation.
+
+    `metadata` is any object there; Kubernetes' own numbers-or-text stand as an extension.
+    """
+    copy = {key: strict_part(key, value) for key, value in schema.items()}
+    if schema.get("x-kubernetes-int-or-string"):
+        copy.pop("type", None)
+    closed = schema.get("type") == "object" and schema.get("properties")
+    if closed and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        copy.setdefault("additionalProperties", False)
+    return copy
+
+
+def strict_part(key: str, value: Any) -> Any:
+    if key == "properties":
+        return {name: strict(part) for name, part in value.items()}
+    if key in {"items", "additionalProperties"} and isinstance(value, dict):
+        return strict(value)
+    return value
+
+
+def paths(args: Any) -> Iterator[str]:
+    """The files of a cluster that the settings name."""
+    if isinstance(args, dict):
+        for value in args.values():
+            yield from paths(value)
+    elif isinstance(args, list):
+        for value in args:
+            yield from paths(value)
+    elif isinstance(args, str) and args.startswith("/") and args != "/":
+        yield args
