@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from policies.cost import StepShape, StepTime, seed
-
-Method = Literal["none", "ngram", "draft_model"]
+from replicas.drafting import METHODS, Method
 
 EMBEDDED = "embedded"
 """Names the model that ships with the product, in the place of a path."""
@@ -84,7 +83,15 @@ class Profile(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     method: Method = Field("none", description="Who drafts; `none` is plain decoding.")
     k: int = Field(0, ge=0, le=32, description="The largest number of draft tokens a request may ask for.")
-    draft_model: str | None = Field(None, description="The drafter's folder, for method draft_model.")
+    draft_model: str | None = Field(
+        None,
+        description="The drafter's folder, for methods with weights of their own; see replicas/drafting.py.",
+    )
+    draft_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further keys of vLLM's speculative config, passed as they stand: "
+        "`use_heterogeneous_vocab`, `parallel_drafting`, `num_speculative_tokens_per_batch_size` …",
+    )
     prompt_lookup: PromptLookup = PromptLookup()
     step_cost: StepCost = StepCost()
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -106,8 +113,17 @@ class Profile(BaseModel):
             raise ValueError(f"k is {self.k} but method is none: set method, or k to 0")
         if self.method != "none" and not self.k:
             raise ValueError(f"method {self.method} drafts nothing with k 0: set k to 1 or more")
-        if (self.method == "draft_model") != (self.draft_model is not None):
-            raise ValueError("draft_model names the drafter's folder, for method draft_model and only there")
+        folder = METHODS[self.method].folder
+        if folder is not None and self.draft_model is None:
+            raise ValueError(f"method {self.method} needs draft_model: the folder of {folder}")
+        if folder is None and self.draft_model is not None:
+            raise ValueError(
+                f"draft_model names a drafter's folder; method {self.method} has none: leave it out"
+            )
+        if self.draft_options and self.method == "none":
+            raise ValueError("draft_options are for a drafter, but method is none")
+        if taken := sorted(_DRAFT_RESERVED & self.draft_options.keys()):
+            raise ValueError(f"draft_options must not set {', '.join(taken)}: specroute sets it itself")
         reserved = sorted(_RESERVED & self.engine_args.keys())
         if reserved:
             raise ValueError(f"engine_args must not set {', '.join(reserved)}: specroute sets it itself")
@@ -121,9 +137,12 @@ class Profile(BaseModel):
     @property
     def drafter_is_model(self) -> bool:
         """Whether drafting takes time by the tokens asked for; copying from the text takes next to none."""
-        return self.method == "draft_model"
+        return self.speculative and not METHODS[self.method].copies
 
 
+_DRAFT_RESERVED = frozenset(
+    {"method", "model", "num_speculative_tokens", "prompt_lookup_min", "prompt_lookup_max"}
+)
 _RESERVED = frozenset(
     {
         "model",
@@ -190,6 +209,6 @@ def _speculative_config(profile: Profile) -> dict[str, Any]:
             "prompt_lookup_min": profile.prompt_lookup.min,
             "prompt_lookup_max": profile.prompt_lookup.max,
         }
-    elif profile.method == "draft_model":
+    elif profile.draft_model is not None:
         config |= {"model": profile.draft_model}
-    return config
+    return config | profile.draft_options

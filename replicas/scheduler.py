@@ -14,6 +14,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.metrics.stats import RequestSpecDecodeMetrics
 
+from replicas.drafting import COPYING, CUTS_ONLY
 from replicas.orphans import end_with_parent
 from replicas.passes import PassTimer, attach, pass_load
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 K_KEY = "specroute_k"
-
-_COPYING = frozenset({"ngram", "ngram_gpu", "suffix"})
-"""Drafters that look text up and compute nothing."""
 
 _VllmScheduler: Any = object
 """Stands for either of vLLM's schedulers, which the mix-ins below come before."""
@@ -81,7 +79,7 @@ class _PerRequestK(_VllmScheduler):  # type: ignore[misc]
         end_with_parent()
         self._passes = PassTimer()
         speculation = self.vllm_config.speculative_config
-        self._drafter_is_model = speculation is not None and speculation.method not in _COPYING
+        self._drafter_is_model = speculation is not None and speculation.method not in COPYING
         # A request whose prompt is in the prefix cache would start with k placeholder drafts, which no
         # drafter proposed. vLLM leaves them out where it has a batch-size table, so it gets a constant one.
         if self.num_spec_tokens and self.dynamic_sd_lookup is None:
@@ -118,7 +116,7 @@ class _PerRequestK(_VllmScheduler):  # type: ignore[misc]
     @property
     def _drafter_needs_full_k(self) -> bool:
         """Whether the drafter asserts that it is asked for all k tokens (suffix decoding and Medusa do)."""
-        return self.vllm_config.speculative_config.method in {"suffix", "medusa"}
+        return self.vllm_config.speculative_config.method in CUTS_ONLY
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
         self._passes.scheduled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import psutil
 
 from policies.cost import CalibrationError
 from policies.loading import PolicyError
+from replicas import logs
+from replicas.drafter_check import drafter_problems
 from replicas.hardware import assign_cores, available_cores
 from replicas.profiles import EMBEDDED
 from router.costs import read_calibration
@@ -40,6 +43,7 @@ _EMBEDDED_WEIGHTS_GIB = 0.52
 def problems(config: ServeConfig) -> list[str]:
     """Everything that is known to be wrong with serving `config` on this machine."""
     return [
+        *logs.problems(os.environ),
         *_policy(config.settings),
         *_keys(config.settings),
         *_calibration(config.settings),
@@ -47,6 +51,7 @@ def problems(config: ServeConfig) -> list[str]:
         *_port(config.host, config.port),
         *_admin(config),
         *_model(config.settings),
+        *_drafters(config.settings),
         *_store(config.settings),
         *_cores(config.settings),
         *_memory(config.settings),
@@ -129,6 +134,14 @@ def _model(settings: DeploymentSettings) -> Iterator[str]:
             continue
         if not found:
             yield f"{field}: {folder} is no model folder (it has no config.json)"
+
+
+def _drafters(settings: DeploymentSettings) -> Iterator[str]:
+    if settings.fake_engines is not None:
+        return
+    target = None if settings.model.path == EMBEDDED else Path(settings.model.path)
+    for profile in settings.profiles:
+        yield from drafter_problems(profile, target)
 
 
 def _store(settings: DeploymentSettings) -> Iterator[str]:

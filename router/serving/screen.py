@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
+from replicas.drafting import METHODS
 from replicas.profiles import Profile
 from replicas.progress import Stage
 from router.admin_client import AdminClient, AdminError
@@ -119,9 +120,8 @@ def _stage_words(name: str, stage: Stage | None) -> str:
 
 def _profile_words(profile: Profile) -> str:
     if not profile.speculative:
-        return "plain decoding"
-    words = {"ngram": "n-gram drafts", "draft_model": "drafts by a model"}
-    return f"{words[profile.method]}, k up to {profile.k}"
+        return METHODS[profile.method].words
+    return f"{METHODS[profile.method].words}, k up to {profile.k}"
 
 
 def _policy_words(url: str) -> str:

@@ -1,0 +1,44 @@
+"""The ways to draft that vLLM offers: what each needs, what it excludes and how it costs.
+
+The names are vLLM's (`SpeculativeConfig.method`, vLLM's documentation, "Speculative Decoding").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+Method = Literal["none", "ngram", "suffix", "draft_model", "medusa", "eagle", "eagle3", "mtp"]
+
+
+class Drafting(NamedTuple):
+    """One way to draft.
+
+    `folder` says what `draft_model` names, None where the method has no weights of its own. A drafter that
+    `copies` looks text up and takes next to no time; the others take time by the tokens they are asked for.
+    One that `cuts_only` always drafts all k tokens and has them cut. `package` has to be installed for it.
+    """
+
+    words: str
+    folder: str | None = None
+    copies: bool = False
+    cuts_only: bool = False
+    package: str | None = None
+
+
+METHODS: Final[Mapping[Method, Drafting]] = {
+    "none": Drafting("plain decoding"),
+    "ngram": Drafting("n-gram drafts", copies=True),
+    "suffix": Drafting("suffix decoding", copies=True, cuts_only=True, package="arctic_inference"),
+    "draft_model": Drafting("drafts by a model", folder="a smaller model with the target's tokenizer"),
+    "medusa": Drafting(
+        "drafts by Medusa heads", folder="Medusa heads trained for the target", cuts_only=True
+    ),
+    "eagle": Drafting("drafts by an EAGLE head", folder="an EAGLE head trained for the target"),
+    "eagle3": Drafting("drafts by an EAGLE-3 head", folder="an EAGLE-3 head trained for the target"),
+    "mtp": Drafting("drafts by the model's own MTP layers"),
+}
+"""`mtp` drafts with layers that the target itself carries, so it has no folder."""
+
+COPYING: Final = frozenset(name for name, drafting in METHODS.items() if drafting.copies)
+CUTS_ONLY: Final = frozenset(name for name, drafting in METHODS.items() if drafting.cuts_only)

@@ -1,0 +1,115 @@
+"""A drafter that cannot work is refused by its files, with the reason, before any engine starts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicas.drafter_check import drafter_problems
+from replicas.profiles import Profile
+
+pytestmark = pytest.mark.unit
+
+TARGET = {"model_type": "llama", "hidden_size": 64, "vocab_size": 8}
+TOKENS = {"<s>": 0, "</s>": 1, "a": 2, "b": 3}
+
+
+def folder(path: Path, config: dict[str, Any], tokens: dict[str, int] | None = None, added: Any = ()) -> Path:
+    """A model's folder without weights."""
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config), "utf-8")
+    if tokens is not None:
+        document = {"model": {"type": "BPE", "vocab": tokens}, "added_tokens": list(added)}
+        (path / "tokenizer.json").write_text(json.dumps(document), "utf-8")
+    return path
+
+
+def problems(
+    tmp_path: Path, config: dict[str, Any], target: dict[str, Any] = TARGET, **settings: Any
+) -> list[str]:
+    """What is wrong with a drafter of this configuration."""
+    drafter = folder(tmp_path / "drafter", config)
+    profile = Profile.model_validate({"name": "p", "draft_model": str(drafter), "k": 3} | settings)
+    return list(drafter_problems(profile, folder(tmp_path / "target", target)))
+
+
+def test_a_head_for_another_model_is_refused(tmp_path: Path) -> None:
+    """Its width and its vocabulary are those of the model it was trained for."""
+    wide = {"hidden_size": 128, "vocab_size": 9}
+    found = problems(tmp_path, wide, method="eagle3")
+    assert found == [
+        f"profiles.p.draft_model: a head for {what}: it was trained for another model"
+        for what in (
+            "hidden states of 128, the target's have 64",
+            "a vocabulary of 9 tokens, the target's has 8",
+        )
+    ]
+
+
+def test_a_head_may_be_narrower_than_its_target(tmp_path: Path) -> None:
+    """Where it says what it reads; a reduced draft vocabulary is its own business."""
+    head = {"hidden_size": 32, "target_hidden_size": 64, "vocab_size": 8, "draft_vocab_size": 4}
+    assert problems(tmp_path, head, method="eagle3") == []
+
+
+def test_k_beyond_the_medusa_heads_is_refused(tmp_path: Path) -> None:
+    """One head drafts one position."""
+    head = {"hidden_size": 64, "num_heads": 2}
+    assert problems(tmp_path, head, method="medusa") == [
+        "profiles.p.k: 3 is more than the drafter's 2 heads: set k to 2 or less"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "works"),
+    [
+        (TARGET, False),
+        (TARGET | {"num_nextn_predict_layers": 1}, True),
+        (TARGET | {"text_config": {"mtp_num_hidden_layers": 1}}, True),
+        (TARGET | {"num_nextn_predict_layers": 0}, False),
+    ],
+)
+def test_mtp_needs_a_target_with_such_layers(tmp_path: Path, target: dict[str, Any], *, works: bool) -> None:
+    """They are part of the model, or they are not."""
+    profile = Profile(name="p", method="mtp", k=1)
+    found = list(drafter_problems(profile, folder(tmp_path / "target", target)))
+    assert bool(found) is not works
+    assert all(line.startswith("profiles.p.method: the target has no MTP layers") for line in found)
+
+
+def test_suffix_decoding_names_its_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine would say so after a minute."""
+    monkeypatch.setattr("replicas.drafter_check.find_spec", lambda _: None)
+    (line,) = drafter_problems(Profile(name="p", method="suffix", k=8), None)
+    assert line.startswith("profiles.p.method: suffix needs the package arctic-inference")
+
+
+def test_a_drafter_with_the_targets_tokenizer_is_taken(tmp_path: Path) -> None:
+    """Further tokens at the drafter's end do no harm; what both have is alike."""
+    target = folder(tmp_path / "target", TARGET, TOKENS)
+    drafter = folder(tmp_path / "drafter", TARGET, TOKENS | {"c": 4})
+    profile = Profile(name="p", method="draft_model", k=3, draft_model=str(drafter))
+    assert list(drafter_problems(profile, target)) == []
+
+
+def test_a_swapped_special_token_is_found(tmp_path: Path) -> None:
+    """It would end answers where the drafter begins them."""
+    swapped = [{"id": 1, "content": "<s>"}, {"id": 0, "content": "</s>"}]
+    target = folder(tmp_path / "target", TARGET, TOKENS)
+    drafter = folder(tmp_path / "drafter", TARGET, TOKENS, swapped)
+    profile = Profile(name="p", method="draft_model", k=3, draft_model=str(drafter))
+    (line,) = drafter_problems(profile, target)
+    assert "2 tokens differ, as '<s>' is 0 there" in line
+    other = profile.model_copy(update={"draft_options": {"use_heterogeneous_vocab": True}})
+    assert list(drafter_problems(other, target)) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"model": 3}', '{"model": {"vocab": 3}}'])
+def test_a_broken_file_is_not_a_crash(tmp_path: Path, text: str) -> None:
+    """What cannot be read says nothing; vLLM will."""
+    target, drafter = folder(tmp_path / "t", TARGET, TOKENS), folder(tmp_path / "d", TARGET, TOKENS)
+    (drafter / "tokenizer.json").write_text(text, "utf-8")
+    (drafter / "config.json").write_text(text or "{}", "utf-8")
+    profile = Profile(name="p", method="draft_model", k=3, draft_model=str(drafter))
+    assert list(drafter_problems(profile, target)) == []
