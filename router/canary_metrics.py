@@ -31,20 +31,19 @@ class CanaryCollector(Collector):
         stops.add_metric([], self._watch.stops)
         yield stops
         comparison = state.comparison
-        if comparison is None:
-            return
         requests = GaugeMetricFamily(
             "specroute_canary_requests", "Requests compared, of all routers.", labels=("arm",)
         )
-        requests.add_metric(["candidate"], comparison.candidate_requests)
-        requests.add_metric(["main"], comparison.main_requests)
+        if comparison is not None:
+            requests.add_metric(["candidate"], comparison.candidate_requests)
+            requests.add_metric(["main"], comparison.main_requests)
         yield requests
         ratio = GaugeMetricFamily(
             "specroute_canary_time_ratio",
             "Candidate's over main's total time per output token; each bound holds at any time.",
             labels=("value",),
         )
-        if comparison.total is not None:
+        if comparison is not None and comparison.total is not None:
             for name, value in comparison.total._asdict().items():
                 ratio.add_metric([name], value)
         yield ratio

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from policies.acceptance import draft_acceptance_rate, measured_length, pooled
+from policies.acceptance import draft_acceptance_rate, measured_length
 from policies.cost import PredictionError
 from policies.forecast import Forecaster
-from router.policy_source import PolicySource
+from router.policy_source import PolicySource, Rejected
 from router.replaying import ReplayTotals
-from router.requests import ANONYMOUS
 from router.snapshot import Snapshot
+from router.telemetry_alpha import evidence_by_task
 
 
 class StateSources(NamedTuple):
@@ -43,12 +43,21 @@ class StateCollector(Collector):
         store = GaugeMetricFamily("specroute_store_up", "1 while the statistics store answers.")
         store.add_metric([], 1.0 if self._snapshot.store_up else 0.0)
         yield store
+        yield self._contact()
         policy = GaugeMetricFamily(
             "specroute_policy_info", "The policy in force.", labels=("name", "revision", "rejected_newer")
         )
         state = self._policies.state
         policy.add_metric([state.name, state.revision, "true" if state.rejected else "false"], 1.0)
         yield policy
+        rejected = GaugeMetricFamily(
+            "specroute_policy_rejected",
+            "1 while something newer than the policy in force cannot be used: a file, or the store's text.",
+            labels=("source",),
+        )
+        for source in get_args(Rejected):
+            rejected.add_metric([source], float(self._policies.rejects(source)))
+        yield rejected
         rate = GaugeMetricFamily(
             "specroute_acceptance_rate",
             "Accepted over proposed draft tokens, recent ones weighing more.",
@@ -59,10 +68,11 @@ class StateCollector(Collector):
             "Tokens per step of speculative requests.",
             labels=("profile", "task"),
         )
-        for (profile, task), counts in self._by_task().items():
-            if (value := draft_acceptance_rate(counts)) is not None:
+        found = evidence_by_task(self._snapshot, self._policies, self._clock())
+        for (profile, task), evidence in found.items():
+            if (value := draft_acceptance_rate(evidence.counted)) is not None:
                 rate.add_metric([profile, task], value)
-            if (tokens := measured_length(counts)) is not None:
+            if (tokens := measured_length(evidence.counted)) is not None:
                 length.add_metric([profile, task], tokens)
         yield rate
         yield length
@@ -103,15 +113,15 @@ class StateCollector(Collector):
             replays.add_metric([result], count)
         return replays
 
-    def _by_task(self) -> dict[tuple[str, str], dict[str, float]]:
-        """Counters of every task over all temperatures and tenants, decayed to now."""
+    def _contact(self) -> Metric:
+        contact = GaugeMetricFamily(
+            "specroute_store_last_contact_timestamp_seconds",
+            "When the statistics store last answered, in unix time; absent while it never did.",
+        )
         now_s = self._clock()
-        groups: dict[tuple[str, str], list[Mapping[str, float]]] = {}
-        for key, record in self._snapshot.items():
-            if key.tenant is None and not key.is_of_replays:
-                half_life_s = self._policies.resolve(tenant=ANONYMOUS, task=key.task).acceptance.half_life
-                groups.setdefault((key.profile, key.task), []).append(record.decayed_to(now_s, half_life_s))
-        return {name: pooled(counts) for name, counts in groups.items()}
+        if (age_s := self._snapshot.age_s(now_s)) is not None:
+            contact.add_metric([], now_s - age_s)
+        return contact
 
 
 def _under_way() -> Metric:
