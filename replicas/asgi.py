@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextvars import Context
 from typing import Any, NamedTuple
 
+from replicas.frames import Headers
+
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
@@ -30,6 +32,8 @@ class Part(NamedTuple):
 class AsgiExchange:
     """Posts a JSON body to `app` (or gets, without one) and yields the response as it comes.
 
+    `headers` go with it, beside the usual ones.
+
     `status` and `content_type` are known once the first part is. The app runs in a task of its own, in
     `context` or else a copy of the reader's. Parts that are ready together come together: the reader decides
     the pace.
@@ -39,7 +43,14 @@ class AsgiExchange:
     """
 
     def __init__(
-        self, app: AsgiApp, *, path: str, body: bytes, request_id: str, context: Context | None = None
+        self,
+        app: AsgiApp,
+        *,
+        path: str,
+        body: bytes,
+        request_id: str,
+        headers: Headers = (),
+        context: Context | None = None,
     ) -> None:
         self.status = 0
         self.content_type = ""
@@ -60,6 +71,7 @@ class AsgiExchange:
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
                 (b"x-request-id", request_id.encode("latin-1", "replace")),
+                *((name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers),
             ],
             "client": ("127.0.0.1", 0),
             "server": ("127.0.0.1", 80),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -11,18 +10,18 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 from replicas.fake import FakeEngine, FakeSettings
 from replicas.frames import Call, Engine, Frame, ReplicaError
 from replicas.hardware import cpu_environment
+from replicas.logs import bind, configure_logging
 from replicas.profiles import EMBEDDED, ModelSpec, Profile
 from replicas.progress import Progress
+from replicas.tracing import opened_replica_tracer
 
-_log = logging.getLogger("specroute.replica")
-
-_DRAIN_S = 20.0
 _QUEUED_PER_SLOT = 4
 
 
@@ -42,6 +41,8 @@ class EngineReplica:
         self._spec = spec
         self._id = serve.get_replica_context().replica_id.unique_id
         self._started_at = time.time()
+        configure_logging(spec.profile.name)
+        self._tracer = opened_replica_tracer(spec.profile.name, self._id)
         progress = Progress.from_environment(spec.profile.name)
         try:
             self._engine = await _started(spec, progress)
@@ -53,8 +54,9 @@ class EngineReplica:
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call with frames; see `replicas.frames.Engine`."""
+        bind(call.request_id, call.trace_id)
         try:
-            async with aclosing(self._engine.serve(call)) as frames:
+            async with aclosing(self._tracer.watched(self._engine.serve, call)) as frames:
                 async for frame in frames:
                     yield self._signed(frame)
         except ReplicaError as error:
@@ -73,9 +75,12 @@ class EngineReplica:
             "profile": self._spec.profile.name,
             "replica": self._id,
             "pid": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(),
+            "gpus": ray.get_gpu_ids(),
             "running": load.running,
             "waiting": load.waiting,
             "capacity": load.capacity,
+            "passes": steps.recorded,
             "step_moments": steps.moments.to_list(),
             "refused_steps": steps.refused,
             "started_at": self._started_at,
@@ -95,6 +100,8 @@ class EngineReplica:
     async def __del__(self) -> None:
         if (engine := getattr(self, "_engine", None)) is not None:
             await asyncio.to_thread(engine.shutdown)
+        if (tracer := getattr(self, "_tracer", None)) is not None:
+            await asyncio.to_thread(tracer.close)
 
 
 async def _started(spec: ReplicaSpec, progress: Progress) -> Engine:
@@ -128,8 +135,8 @@ def model_folder(model: ModelSpec, progress: Progress) -> Path:
     )
 
 
-def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
-    """A bound Serve deployment of one pool.
+def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = (), drain_s: float) -> Any:
+    """A bound Serve deployment of one pool. A replica that must go gets `drain_s` for the requests it has.
 
     On CPU machines each replica is bound to `cores`; on GPU machines to GPUs of its own, which Ray hands out.
     """
@@ -161,7 +168,7 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = ()) -> Any:
         # waits at the router, where it can still go elsewhere.
         max_ongoing_requests=profile.max_num_seqs * (1 + _QUEUED_PER_SLOT),
         max_queued_requests=profile.max_num_seqs * _QUEUED_PER_SLOT,
-        graceful_shutdown_timeout_s=_DRAIN_S,
+        graceful_shutdown_timeout_s=drain_s,
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=2,  # the third failure counts
         health_check_timeout_s=30,

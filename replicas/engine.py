@@ -17,10 +17,13 @@ from multiprocessing import active_children
 from types import SimpleNamespace
 from typing import Any
 
+import ray
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import FrontendArgs
+from vllm.v1.metrics.loggers import PrometheusStatLogger
+from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from policies.cost import StepRecorder
 from replicas.asgi import AppError, AsgiExchange, Part
@@ -55,6 +58,8 @@ class VllmEngine:
         self._profile = profile
         self._passes = passes
         self._continuable = continuable
+        # An engine that does not trace would log that it was asked to.
+        self._traces = llm.observability_config.otlp_traces_endpoint is not None
         self._running = 0
         self.steps = steps
         """See `Engine.steps`."""
@@ -82,7 +87,7 @@ class VllmEngine:
         progress("loading the model")
         steps = StepRecorder(profile.step_cost.seed())
         passes = PassLogger(steps.record)
-        llm = ObservedLLM.from_vllm_config(config, stat_loggers=[lambda *_: passes])
+        llm = ObservedLLM.from_vllm_config(config, stat_loggers=[lambda *_: passes, *_loggers()])
         try:
             progress("preparing the OpenAI server")
             frontend = Namespace(**(vars(FrontendArgs(**server_arguments(model))) | vars(arguments)))
@@ -104,7 +109,12 @@ class VllmEngine:
         context = copy_context()  # a generator runs in its reader's context, which is not ours to change
         body = with_usage_chunk(call.body) if call.details else call.body
         exchange = AsgiExchange(
-            self._app, path=call.path, body=body, request_id=call.request_id, context=context
+            self._app,
+            path=call.path,
+            body=body,
+            request_id=call.request_id,
+            headers=call.trace if self._traces else (),
+            context=context,
         )
         observation = Observation(
             k=call.k,
@@ -178,3 +188,8 @@ class VllmEngine:
         """End the engine core and its workers, and wait for them: up to a quarter of a minute."""
         self._llm.shutdown(timeout=_SHUTDOWN_S)
         active_children()  # takes note of the ended ones, which would stay as zombies otherwise
+
+
+def _loggers() -> list[type]:
+    """What keeps vLLM's own metrics: for its app's `/metrics`, and in a Ray for Ray's endpoint as well."""
+    return [PrometheusStatLogger, *([RayPrometheusStatLogger] if ray.is_initialized() else [])]

@@ -93,10 +93,7 @@ class FakeEngine:
         words = Random(zlib.crc32(packed(prompt)))
         wanted = _wanted_tokens(body)
         k = min(call.k, self._profile.k)
-        metadata = body.get("metadata")
-        alpha = float(
-            (metadata if isinstance(metadata, dict) else {}).get("fake_alpha", self._settings.alpha)
-        )
+        alpha = _alpha(body.get("metadata"), self._settings.alpha)
         form = FakeForm(call, body, self._model.name, packed(prompt) if call.prompt_tokens else b"")
         started = time.monotonic()
         settings = self._settings
@@ -173,6 +170,13 @@ _NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)
 
 
 _DEFAULT_TOKENS = 32
+_MOST_TOKENS = 100_000
+
+
+def _alpha(metadata: object, otherwise: float) -> float:
+    """The acceptance that a request asks the fake for, or else the fake's own."""
+    given = metadata.get("fake_alpha") if isinstance(metadata, dict) else None
+    return float(given) if isinstance(given, int | float) and 0 <= given <= 1 else otherwise
 
 
 def _done(call: Call, ids: list[int]) -> int:
@@ -201,13 +205,18 @@ def _validated(call: Call, model: ModelSpec) -> dict[str, Any]:
         raise _RefusedError(400, "Bad Request", f"JSON decode error: {error}") from error
     if not isinstance(body, dict):
         raise _RefusedError(400, "Bad Request", "Input should be a valid dictionary")
-    if body.get("model") not in {None, model.name}:
-        raise _RefusedError(404, "NotFoundError", f"The model `{body['model']}` does not exist.")
+    named = body.get("model")
+    if not isinstance(named, str | None):
+        raise _RefusedError(400, "Bad Request", "model: Input should be a valid string")
+    if named not in {None, model.name}:
+        raise _RefusedError(404, "NotFoundError", f"The model `{named}` does not exist.")
     if "messages" not in body and "prompt" not in body:
         raise _RefusedError(400, "Bad Request", "messages: Field required")
     wanted = _wanted_tokens(body)
-    if not isinstance(wanted, int) or wanted < 1:
-        raise _RefusedError(400, "BadRequestError", f"max_tokens must be at least 1, got {wanted!r}")
+    if not isinstance(wanted, int) or not 1 <= wanted <= _MOST_TOKENS:
+        raise _RefusedError(
+            400, "BadRequestError", f"max_tokens must be from 1 to {_MOST_TOKENS}, got {wanted!r}"
+        )
     return body
 
 

@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol
 
 from policies.cost import StepRecorder
 
+Headers = tuple[tuple[str, str], ...]
+"""Names in lower case, and values."""
+
 
 class Resume(NamedTuple):
     """Where another replica's stream broke off, for the one that goes on with it."""
@@ -43,6 +46,14 @@ class Call(NamedTuple):
     cache_salt: str = ""
     """Requests find each other's prompts in the prefix cache only under the same salt. A client's own
     `cache_salt` divides further, below this one."""
+    trace: Headers = ()
+    """Headers with the context of the trace it belongs to, as W3C has them; none where nobody traces."""
+
+    @property
+    def trace_id(self) -> str | None:
+        """Of that trace, for the log; None where there is none."""
+        _, _, rest = dict(self.trace).get("traceparent", "").partition("-")
+        return rest.partition("-")[0] or None
 
 
 class Load(NamedTuple):

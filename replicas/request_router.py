@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ray.serve.request_router import LocalityMixin, PendingRequest, RequestRouter, RunningReplica
 
 _SEPARATOR: Final = ","
+_ONLY: Final = "!"
 
 
-def place(home: str, avoid: Collection[str] = ()) -> str:
-    """The `session_id` of a request for the replica `home` (empty: any), and none of those in `avoid`."""
-    return _SEPARATOR.join((home, *sorted(avoid)))
+def place(home: str, avoid: Collection[str] = (), *, only: bool = False) -> str:
+    """The `session_id` of a request for the replica `home` (empty: any), and none of those in `avoid`.
+
+    With `only`, no other gets it while that one is there.
+    """
+    return _SEPARATOR.join((_ONLY * only + home, *sorted(avoid)))
 
 
-def _wishes(session_id: str) -> tuple[str, frozenset[str]]:
-    """Home and replicas to avoid, out of what `place` made of them."""
+class _Wishes(NamedTuple):
+    """What `place` was told."""
+
+    home: str
+    avoided: frozenset[str]
+    only: bool
+
+
+def _wishes(session_id: str) -> _Wishes:
     home, *avoided = session_id.split(_SEPARATOR)
-    return home, frozenset(avoided)
+    return _Wishes(home.removeprefix(_ONLY), frozenset(avoided), home.startswith(_ONLY))
 
 
 def _without(replicas: list[RunningReplica], avoided: frozenset[str]) -> list[RunningReplica]:
@@ -64,13 +75,17 @@ class HomeFirst(LocalityMixin, RequestRouter):
         replicas = self.curr_replicas
         # Named replicas may have gone since, and the mixin narrows the first attempt to those nearby.
         near = [replicas[name] for name in self.apply_locality_routing(pending_request) if name in replicas]
-        home_id, avoided = _wishes(pending_request.metadata.session_id if pending_request is not None else "")
+        home_id, avoided, only = _wishes(
+            pending_request.metadata.session_id if pending_request is not None else ""
+        )
         if avoided:
             near = _without(near, avoided) or _without(list(replicas.values()), avoided) or near
         two = random.sample(near, min(2, len(near)))
         home = self._found(candidate_replicas, home_id) if home_id and home_id not in avoided else None
         if home is None:
             return [two]
+        if only:
+            return [[home]]
         if self._has_slot(home):
             return [[home], two]
         return [[home, *(replica for replica in two if replica is not home)][:2]]

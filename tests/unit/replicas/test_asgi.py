@@ -37,6 +37,16 @@ async def whole(ours: AsgiExchange) -> list[Part]:
         await ours.close()
 
 
+async def test_further_headers_reach_the_app() -> None:
+    """The context of a trace, for an app that traces; whatever is in its values, it is sent."""
+
+    async def handler(request: Request) -> Response:
+        return JSONResponse([request.headers["traceparent"], request.headers["baggage"]])
+
+    parts = await whole(exchange(app(handler), headers=(("traceparent", "00-ab-cd-01"), ("baggage", "a=é"))))
+    assert b"".join(part.data for part in parts) == '["00-ab-cd-01","a=é"]'.encode()
+
+
 async def test_the_app_gets_the_body_and_the_reader_the_response() -> None:
     """Method, headers and body arrive; status, content type and body come back."""
 

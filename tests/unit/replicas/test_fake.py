@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -222,8 +223,10 @@ async def test_steps_take_the_time_their_profile_says(monkeypatch: pytest.Monkey
     assert slept == [0.007, 2.25, 2.25]
 
 
-async def test_passes_are_recorded_as_they_were() -> None:
+async def test_passes_are_recorded_as_they_were(skipping: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorded steps lead back to the fake's own settings: base, requests, drafts, prompt."""
+    clock = SimpleNamespace(monotonic=asyncio.get_running_loop().time)
+    monkeypatch.setattr("replicas.fake.time", clock)
     cost = StepCost(verify=0.5, per_token=0.1)
     settings = FakeSettings(alpha=0.5, coverage=0.5, prefill_ms=40, step_ms=8, per_request_ms=2)
     target = engine(NGRAM.model_copy(update={"step_cost": cost}), settings)

@@ -259,7 +259,7 @@ def test_two_at_once_build_once(
 
     def first_waits_for_second() -> None:
         writing.set()
-        assert waiting.wait(10)
+        assert waiting.wait(120)
 
     def note(stage: str, fraction: float) -> None:
         stages.append(stage)
@@ -268,9 +268,9 @@ def test_two_at_once_build_once(
     converter.before_writing = first_waits_for_second
     first = threading.Thread(target=run)
     first.start()
-    assert writing.wait(10)
+    assert writing.wait(120)
     folder = prepare(tmp_path / "cache", progress=note, model=model, convert=converter)
-    first.join(10)
+    first.join(120)
     assert converter.runs == 1
     assert stages == ["wait for the process that prepares the model"]
     verify(folder, deep=True)

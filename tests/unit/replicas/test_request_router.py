@@ -152,3 +152,12 @@ async def test_replicas_to_avoid_are_not_asked_while_there_are_others() -> None:
     assert await answered_by(router, [place("a", ["a", "b"])]) == ["c"]
     assert await answered_by(router, [place("b", ["a"])]) == ["b"]
     assert await answered_by(router, [place("", ["a", "b", "c"])])
+
+
+async def test_a_question_to_one_replica_is_answered_by_no_other() -> None:
+    """Not even while its slots are taken, so that it can be told whether it hangs; but where it is gone."""
+    router = await router_of(Replica("a", queue=SLOTS), Replica("b"), Replica("c"))
+    for _ in range(10):
+        assert await groups(router, pending(place("a", only=True))) == [["a"]]
+    router.on_replica_actor_died(ReplicaID(unique_id="a", deployment_id=POOL))
+    assert await groups(router, pending(place("a", only=True))) in ([["b", "c"]], [["c", "b"]])
