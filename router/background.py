@@ -1,12 +1,40 @@
-"""Ending background tasks."""
+"""Background tasks: going on whatever happens, and ending."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import logging
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+_log = logging.getLogger(__name__)
+
 _PATIENCE_S = 0.5
+
+
+async def repeated(
+    what: str,
+    step: Callable[[], Awaitable[object]],
+    interval_s: float,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Take `step` for as long as the task lives, and rest `interval_s` after each.
+
+    A step that fails is logged, and the next one is taken all the same: a loop that ended would leave things
+    as they are for ever, and nobody would notice. The same failure again and again is logged once.
+    """
+    logged = ""
+    while True:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001 - see above
+            told = f"{type(error).__name__}: {error}"
+            if told != logged:
+                _log.exception("%s: unexpected failure; it is tried again", what)
+            logged = told
+        else:
+            logged = ""
+        await sleep(interval_s)
 
 
 async def ended(tasks: Collection[asyncio.Task[Any]], *, patience_s: float = _PATIENCE_S) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,19 @@ from router.canary_store import TrialName
 from router.policy_file import Loaded, PolicyFile
 from router.policy_source import PolicySource
 
+_log = logging.getLogger(__name__)
+
 
 class Chosen(NamedTuple):
-    """What decides a request: the settings, name@revision of their policy, and whether it is a canary's."""
+    """What decides a request: the settings, name@revision of their policy, and whether it is a canary's.
+
+    `instead` says that it should have been the candidate, which failed to.
+    """
 
     policy: EffectivePolicy
     label: str
     canary: bool = False
+    instead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class Canary:
         self._clock = clock
         self._preferences = preferences
         self._drawn = drawn
+        self._complained = ""
         self.trial: Trial | None = None
 
     @property
@@ -90,11 +98,30 @@ class Canary:
             # the trial, by giving up on it again and again.
             unit = tenant if settings.by == "tenant" else self._drawn()
             if assigned(unit, running.name.candidate, settings.share):
-                policy = running.table.resolve(
-                    tenant=tenant, task=task, now_s=self._clock(), preferences=self._preferences(tenant)
-                )
+                try:
+                    policy = running.table.resolve(
+                        tenant=tenant, task=task, now_s=self._clock(), preferences=self._preferences(tenant)
+                    )
+                except Exception as error:  # noqa: BLE001 - a candidate on trial must not cost a request
+                    return self.instead_of(running.candidate.label, error, tenant=tenant, task=task)
                 return Chosen(policy, running.candidate.label, canary=True)
         return Chosen(self._policies.resolve(tenant=tenant, task=task), self._policies.label)
+
+    def instead_of(self, candidate: str, error: Exception, *, tenant: str, task: str) -> Chosen:
+        """The policy in force, for a request that the candidate failed to decide.
+
+        The failure is logged once a candidate, and counts as one of its requests that failed.
+        """
+        if self._complained != candidate:
+            self._complained = candidate
+            _log.error(
+                "canary %s cannot decide a request, %s does (further ones are counted, not logged)",
+                candidate,
+                self._policies.label,
+                exc_info=error,
+            )
+        policy = self._policies.resolve(tenant=tenant, task=task)
+        return Chosen(policy, self._policies.label, instead=True)
 
 
 class CandidateFile:

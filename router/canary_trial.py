@@ -36,7 +36,7 @@ class TrialCounts:
     def note(self, outcome: Outcome) -> None:
         """Count an outcome, if it is one of this trial: of a request that came after it began."""
         arm = self._arm(outcome)
-        count = _count(outcome)
+        count = FAILED if outcome.instead else _count(outcome)
         if arm is None or count is None:
             return
         by_tenant = self.trial.settings.by == "tenant"
@@ -77,6 +77,8 @@ class TrialCounts:
         trial = self.trial
         if outcome.at_s - (outcome.total_s or 0.0) < trial.begun_s:
             return None
+        if outcome.instead:
+            return "candidate"
         if outcome.canary:
             return "candidate" if outcome.policy == trial.candidate.label else None
         return "main" if outcome.policy == trial.main_label else None

@@ -10,7 +10,34 @@ from typing import Annotated
 
 import typer
 
-from router import cli_alpha, cli_demo, cli_keys, cli_policy, cli_simulate
+from router.cli_lazy import Lazy, lazy_group
+
+_LAZY = {
+    "alpha": Lazy(
+        "router.cli_alpha",
+        "alpha",
+        "Show acceptance per task, tenant, temperature and profile: its "
+        "interval, its evidence, the arm in use.",
+    ),
+    "demo": Lazy(
+        "router.cli_demo",
+        "demo",
+        "Send prompts of every task twice, and show what routing learned in between and what it saves.",
+    ),
+    "report": Lazy(
+        "router.cli_report",
+        "report",
+        "Report what speculation saved per task and tenant, with intervals from requests that were held out.",
+    ),
+    "simulate": Lazy(
+        "router.cli_simulate",
+        "simulate",
+        "Compare adaptive routing with fixed choices on simulated fleets, with "
+        "the same code the service runs.",
+    ),
+    "policy": Lazy("router.cli_policy.app", "app", "Check, explain, compare and change policies."),
+    "keys": Lazy("router.cli_keys", "app", "Make and check tenants' API keys."),
+}
 
 app = typer.Typer(
     help="""Route chat requests to speculative or plain vLLM engines, from measured acceptance.
@@ -20,8 +47,10 @@ app = typer.Typer(
     - `specroute serve`: an OpenAI endpoint on 127.0.0.1:8000
     - `specroute demo`: what routing learns, and what it saves
     - `specroute alpha --task code`: what was learned so far
+    - `specroute report`: what speculation saved, with proof
     - `specroute --install-completion`: completion for your shell
     """,
+    cls=lazy_group(_LAZY),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -32,11 +61,6 @@ models = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(models, name="models")
-app.add_typer(cli_policy.app, name="policy")
-app.add_typer(cli_keys.app, name="keys")
-app.command("alpha")(cli_alpha.alpha)
-app.command("demo")(cli_demo.demo)
-app.command("simulate")(cli_simulate.simulate)
 
 BAD_INPUT = 2
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
 import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_args
 
 from policies.decide import Reason, Route
@@ -21,8 +23,10 @@ from router.explanations import explanation
 from router.outcomes import Outcome, Result
 
 _KEPT: Final = 1000
-_MOST_LISTED: Final = 1000
+MOST_LISTED: Final = 1000
 _USUALLY_LISTED: Final = 100
+_PART: Final = 20
+"""Entries that are written at once, in less than a millisecond."""
 _BY_CHANCE: Final = frozenset(
     {
         Reason.EXPLORATION,
@@ -35,8 +39,8 @@ _BY_CHANCE: Final = frozenset(
     }
 )
 """Reasons that say nothing of what is chosen for a task otherwise."""
-_SAME: Final = ("tenant", "task", "route", "profile", "reason", "policy", "result", "request_id")
-_CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
+_SAME: Final = ("tenant", "task", "route", "profile", "reason", "policy", "result", "request_id", "trace_id")
+CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "route": get_args(Route),
     "reason": tuple(reason.value for reason in Reason),
     "result": get_args(Result),
@@ -71,8 +75,8 @@ def read_query(given: Mapping[str, str], now_s: float) -> Query:
     for name, value in given.items():
         if name not in known:
             raise BadRequestError(f"{name}: unknown parameter; {choices_hint(name, known)}", param=name)
-        if value not in _CLOSED.get(name, (value,)):
-            hint = choices_hint(value, _CLOSED[name])
+        if value not in CLOSED.get(name, (value,)):
+            hint = choices_hint(value, CLOSED[name])
             raise BadRequestError(f"{name}: {value[:64]!r} is none; {hint}", param=name)
     return Query(
         _limit(given.get("limit", str(_USUALLY_LISTED))),
@@ -108,7 +112,15 @@ class Decisions:
             BadRequestError: Naming the parameter that cannot be used.
         """
         query = read_query(given, self._clock())
-        return {"decisions": list(self._found(query)), "log": self.log.counts() if self.log else None}
+        return {"decisions": [_explained(one) for one in self._found(query)], "log": self._counts()}
+
+    def written(self, given: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """What `listed` tells, as JSON in parts: a thousand entries are megabytes, and others want a turn.
+
+        Raises:
+            BadRequestError: Naming the parameter that cannot be used.
+        """
+        return self._parts(list(self._found(read_query(given, self._clock()))))
 
     def arm(self, task: str, tenant: str | None) -> dict[str, Any] | None:
         """The arm that was chosen last for the task and tenant (None: for anybody).
@@ -118,6 +130,18 @@ class Decisions:
         """
         return self._arms.get((tenant, task))
 
+    async def _parts(self, entries: Sequence[dict[str, Any]]) -> AsyncIterator[bytes]:
+        yield b'{"decisions":['
+        for start in range(0, len(entries), _PART):
+            part = [_explained(one) for one in entries[start : start + _PART]]
+            text = json.dumps(part, allow_nan=False, separators=(",", ":"))[1:-1]
+            yield (f",{text}" if start else text).encode()
+            await asyncio.sleep(0)
+        yield f'],"log":{json.dumps(self._counts())}}}'.encode()
+
+    def _counts(self) -> dict[str, int] | None:
+        return self.log.counts() if self.log else None
+
     def _found(self, query: Query) -> Iterator[dict[str, Any]]:
         found = 0
         for one in reversed(self._entries):
@@ -125,16 +149,20 @@ class Decisions:
                 return
             if query.takes(one):
                 found += 1
-                yield {**one, "explanation": explanation(one)}
+                yield one
+
+
+def _explained(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, "explanation": explanation(one)}
 
 
 def _limit(given: str) -> int:
     if (
         not (given.isascii() and given.isdecimal())
-        or len(given) > len(str(_MOST_LISTED))
-        or not 1 <= int(given) <= _MOST_LISTED
+        or len(given) > len(str(MOST_LISTED))
+        or not 1 <= int(given) <= MOST_LISTED
     ):
-        raise BadRequestError(f"limit: a whole number from 1 to {_MOST_LISTED}", param="limit")
+        raise BadRequestError(f"limit: a whole number from 1 to {MOST_LISTED}", param="limit")
     return int(given)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.yaml_tree import MAX_BYTES
+from router.background import repeated
 from router.keys import KeysError, KeyTable, parse_keys
 
 _log = logging.getLogger(__name__)
@@ -46,9 +47,11 @@ class KeyFile:
         self, interval_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         """Reload for as long as the task lives."""
-        while True:
-            await sleep(interval_s)
+
+        async def look() -> None:
             self._apply(await asyncio.to_thread(self._newest))
+
+        await repeated("API keys", look, interval_s, sleep)
 
     def _newest(self) -> KeyTable | KeysError | OSError | None:
         """The file's keys, or why there are none; None when the file is as it was."""
@@ -63,6 +66,10 @@ class KeyFile:
         except OSError as error:
             self._last_text = None  # so that the same text, once it is back, withdraws the complaint
             return error
+        except Exception as error:  # noqa: BLE001 - a watch that ended would never take a key back
+            self._last_text = None  # so that it is tried again
+            # No more of it: it may quote the file.
+            return KeysError([f"{self._path}: cannot be read: unexpected {type(error).__name__}"])
 
     def _apply(self, found: KeyTable | KeysError | OSError | None) -> bool:
         match found:

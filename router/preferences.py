@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from policies.preferences import Preferences, PreferencesError, parse_preferences
+from router.background import repeated
 from router.errors import ApiError, BadRequestError, UnavailableError
 from router.preference_store import PreferenceStore, StoredPreferences
 from router.stats_protocol import StoreUnavailableError
@@ -97,12 +98,7 @@ class TenantPreferences:
         self, interval_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         """Refresh for as long as the task lives."""
-        while True:
-            try:
-                await self.refresh()
-            except Exception:  # noqa: BLE001 - the next round may work; a loop that ended would never notice
-                _log.exception("tenants' preferences: unexpected failure")
-            await sleep(interval_s)
+        await repeated("tenants' preferences", self.refresh, interval_s, sleep)
 
     async def _read(self) -> None:
         found = await self._attached.read_preferences(self._version)

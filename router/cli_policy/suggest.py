@@ -15,8 +15,8 @@ from policies.cost import Calibrated, CalibrationError, parse_calibration
 from policies.loading import PolicyError, parse_policy
 from policies.suggest import Evidence, EvidenceError, Suggestion, changes, read_evidence, suggest
 from policies.yaml_edit import with_values
-from router.admin_client import AdminClient, AdminError, AdminUrlError
 from router.cli_output import table_console
+from router.cli_policy.asking import asked, refuse
 from router.cli_policy.files import AsJson, bad_input, file_text, policy_text, refused, source_of
 
 _DEFAULT_URL = "http://127.0.0.1:8000"
@@ -44,13 +44,13 @@ def suggest_command(
 
     Example: specroute policy suggest my-policy.yaml --patch > thresholds.patch
     """
-    client = _client(url, alpha, cost)
-    text = _text(file, client)
+    service = _service(url, alpha, cost)
+    text = _text(file, service)
     try:
         policy = parse_policy(text, source_of(file))
     except PolicyError as error:
         raise refused(error, as_json=as_json) from None
-    made = suggest(policy, *_measured(client, alpha, cost), requests=requests)
+    made = suggest(policy, *_measured(service, alpha, cost), requests=requests)
     diff = _patch(text.decode("utf-8-sig"), file, made)
     if as_json:
         entries = [row._asdict() for row in made]
@@ -65,32 +65,27 @@ def suggest_command(
         raise typer.Exit(1)
 
 
-def _client(url: str | None, alpha: Path | None, cost: Path | None) -> AdminClient | None:
-    """The service to ask, None where files answer."""
+def _service(url: str | None, alpha: Path | None, cost: Path | None) -> str | None:
+    """The URL of the service to ask, None where files answer."""
     if (alpha is None) != (cost is None):
         raise bad_input("--alpha and --cost go together: save the answers of both endpoints")
     if alpha is not None and url is not None:
         raise bad_input("--url: the files of --alpha and --cost answer already")
-    if alpha is not None:
-        return None
-    try:
-        return AdminClient(url or _DEFAULT_URL)
-    except AdminUrlError as error:
-        raise bad_input(str(error)) from None
+    return None if alpha is not None else url or _DEFAULT_URL
 
 
-def _text(file: Path | None, client: AdminClient | None) -> bytes:
-    if file is not None or client is None:
+def _text(file: Path | None, service: str | None) -> bytes:
+    if file is not None or service is None:
         return policy_text(file)
-    return str(_asked(client, "policy").get("text", "")).encode()
+    return str(_told(service, "policy").get("text", "")).encode()
 
 
 def _measured(
-    client: AdminClient | None, alpha: Path | None, cost: Path | None
+    service: str | None, alpha: Path | None, cost: Path | None
 ) -> tuple[Sequence[Evidence], Mapping[str, Calibrated]]:
     try:
-        if client is not None:
-            answers: tuple[object, str | bytes] = _asked(client, "alpha"), json.dumps(_asked(client, "cost"))
+        if service is not None:
+            answers: tuple[object, str | bytes] = _told(service, "alpha"), json.dumps(_told(service, "cost"))
         elif alpha is not None and cost is not None:
             answers = json.loads(file_text(alpha)), file_text(cost)
         return read_evidence(answers[0]), parse_calibration(answers[1], str(cost or "GET /admin/v1/cost"))
@@ -102,15 +97,9 @@ def _measured(
         raise bad_input(f"{alpha}: not JSON: {error}") from None
 
 
-def _asked(client: AdminClient, what: str) -> Mapping[str, Any]:
-    try:
-        answer = client.call("GET", f"/admin/v1/{what}")
-    except AdminError as error:
-        typer.echo(f"specroute: {error}", err=True)
-        raise typer.Exit(1) from None
-    if not answer.ok:
-        typer.echo(f"specroute: /admin/v1/{what}: {answer.status} {answer.message}", err=True)
-        raise typer.Exit(1)
+def _told(service: str, what: str) -> Mapping[str, Any]:
+    answer = asked(service, lambda client: client.call("GET", f"/admin/v1/{what}"))
+    refuse(answer)
     return answer.body
 
 
