@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -134,7 +133,7 @@ def _measured(decisions: int) -> dict[str, float]:
 
 
 def _crowded(pool: Pool, crowds: Crowds, now_s: float) -> Pool:
-    return replace(pool, **crowds.met(pool, now_s)._asdict())
+    return pool._replace(**crowds.met(pool, now_s)._asdict())
 
 
 def _pools() -> tuple[Pool, ...]:

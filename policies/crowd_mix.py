@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from policies.acceptance import Estimate
@@ -23,16 +24,24 @@ class Curve(NamedTuple):
     proposing: float
 
 
-@dataclass(slots=True)
-class _Cell:
-    """A tenant's task in the mix: tokens asked for, older ones weighing less, and what is believed now."""
+class _Cell(NamedTuple):
+    """A tenant's task in the mix: tokens asked for, older ones weighing less, and what is believed now.
 
+    `rank` sorts cells by what is left of their tokens, whenever that is asked: the logarithm of what they
+    would have decayed from since time 0, in half-lives.
+    """
+
+    name: tuple[str, str]
     tokens: float
     at_s: float
     estimate: Estimate
+    rank: float
 
     def tokens_at(self, now_s: float) -> float:
         return self.tokens * decay_factor(now_s - self.at_s, HALF_LIFE_S)
+
+
+_rank = attrgetter("rank")
 
 
 @dataclass(slots=True)
@@ -76,13 +85,13 @@ class Mix:
     def believe(self, cell: tuple[str, str], estimate: Estimate, tokens: float, now_s: float) -> None:
         """Note what is believed of the drafts of a tenant's task, which asked for `tokens` more."""
         part = self._cells.get(cell)
-        if part is None:
-            if len(self._cells) >= _MOST_CELLS:
-                del self._cells[min(self._cells, key=lambda name: self._cells[name].tokens_at(now_s))]
-            self._cells[cell] = _Cell(tokens, now_s, estimate)
-        else:
-            part.tokens = part.tokens_at(now_s) + tokens
-            part.at_s, part.estimate = max(part.at_s, now_s), estimate
+        if part is not None:
+            tokens += part.tokens_at(now_s)
+            now_s = max(part.at_s, now_s)
+        elif len(self._cells) >= _MOST_CELLS:
+            del self._cells[min(self._cells.values(), key=_rank).name]
+        rank = now_s / HALF_LIFE_S + math.log2(tokens) if tokens > 0.0 else -math.inf
+        self._cells[cell] = _Cell(cell, tokens, now_s, estimate, rank)
 
     def per_s(self) -> float:
         """Requests per second; what a sum that just began has not seen yet is known."""

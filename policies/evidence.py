@@ -15,7 +15,7 @@ would read short answers as bad drafts, hence a last step counts its accepted po
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Final, NamedTuple
@@ -133,23 +133,29 @@ def lifetime(steps: RequestSteps) -> dict[str, int]:
     }
 
 
-def positions(counts: Mapping[str, float]) -> list[Position]:
-    """The per-position counters, from position 1 to the last one reached."""
+def positions(counts: Mapping[str, float], factor: float = 1.0) -> list[Position]:
+    """The per-position counters, from position 1 to the last one reached, times `factor`."""
     found = []
+    get = counts.get
     for reached, proposed, accepted in _POSITION_KEYS:
-        if not (times := counts.get(reached)):
+        if not (times := get(reached)):
             break
-        found.append(Position(times, counts.get(proposed, 0.0), counts.get(accepted, 0.0)))
+        found.append(Position(times * factor, get(proposed, 0.0) * factor, get(accepted, 0.0) * factor))
     return found
 
 
-def clusters(counts: Mapping[str, float]) -> Iterator[Cluster]:
-    """The request moments, for every k that requests ran with."""
-    for k, (requests, steps, tokens, xx, xy, yy) in enumerate(_CLUSTER_KEYS, start=1):
-        if number := counts.get(requests):
-            x = counts.get(steps, 0.0)
-            y = counts.get(tokens, 0.0) - x
-            yield Cluster(k, number, x, y, counts.get(xx, 0.0), counts.get(xy, 0.0), counts.get(yy, 0.0))
+def clusters(counts: Mapping[str, float], factor: float = 1.0) -> list[Cluster]:
+    """The request moments, for every k that requests ran with, of `factor` times as many requests."""
+    found = []
+    get = counts.get
+    asked = _REQUEST_KEYS.intersection(counts)
+    for k, requests, steps, tokens, xx, xy, yy in sorted([_CLUSTER_KEYS[name] for name in asked]):
+        if number := get(requests):
+            x = get(steps, 0.0)
+            y = get(tokens, 0.0) - x
+            sizes = get(xx, 0.0) * factor, get(xy, 0.0) * factor, get(yy, 0.0) * factor
+            found.append(Cluster(k, number * factor, x * factor, y * factor, *sizes))
+    return found
 
 
 def is_sound(counts: Mapping[str, float]) -> bool:
@@ -161,20 +167,22 @@ def is_sound(counts: Mapping[str, float]) -> bool:
     return sound_parts(counts) is not None
 
 
-def sound_parts(counts: Mapping[str, float]) -> tuple[list[Position], list[Cluster]] | None:
+def sound_parts(
+    counts: Mapping[str, float], factor: float = 1.0
+) -> tuple[list[Position], list[Cluster]] | None:
     """`positions` and `clusters` of counters that are sound (see `is_sound`), else None."""
     if not counts:
         return [], []
     # The smallest of some numbers may hide a NaN, their sum does not.
     if not (min(counts.values()) >= 0.0 and sum(counts.values()) < math.inf):
         return None
-    by_position, by_k = positions(counts), list(clusters(counts))
+    by_position, by_k = positions(counts, factor), clusters(counts, factor)
+    slack = 1 + _ROUNDING
     limit = math.inf
-    for position in by_position:
-        for value in position:
-            if value > limit * (1 + _ROUNDING):
-                return None
-            limit = value
+    for reached, proposed, accepted in by_position:
+        if reached > limit * slack or proposed > reached * slack or accepted > proposed * slack:
+            return None
+        limit = accepted
     return (by_position, by_k) if all(map(_is_possible, by_k)) else None
 
 
@@ -205,6 +213,8 @@ def _counted_positions(steps: RequestSteps) -> list[Position]:
 _NUMBERS: Final = range(1, MAX_POSITIONS + 1)
 # Built once: these names are looked up whenever an estimate is made.
 _POSITION_KEYS: Final = tuple((f"reached:{i}", f"proposed:{i}", f"accepted:{i}") for i in _NUMBERS)
-_CLUSTER_KEYS: Final = tuple(
-    (f"requests:{k}", f"steps:{k}", f"tokens:{k}", f"xx:{k}", f"xy:{k}", f"yy:{k}") for k in _NUMBERS
-)
+_CLUSTER_KEYS: Final = {
+    f"requests:{k}": (k, f"requests:{k}", f"steps:{k}", f"tokens:{k}", f"xx:{k}", f"xy:{k}", f"yy:{k}")
+    for k in _NUMBERS
+}
+_REQUEST_KEYS: Final = frozenset(_CLUSTER_KEYS)

@@ -6,6 +6,7 @@ geometric case; the per-position form is the same sum without the assumption tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -42,14 +43,15 @@ def effective_acceptance(length: float, k: int) -> float:
     """The a in [0, 1] with a + a^2 + ... + a^k = length - 1: the one number for people and thresholds.
 
     `length` is an acceptance length at the reference k; coverage is inside it. The sum is convex and growing
-    in a, so Newton's steps from 1 come down to the solution without passing it.
+    in a, so Newton's steps from above come down to the solution without passing it. They start from what the
+    inequality of the means allows, a^((k + 1) / 2) <= (a + ... + a^k) / k, or from a <= length - 1.
     """
     extra = length - 1.0
     if k <= 0 or not extra > 0:
         return 0.0
     if extra >= k:
         return 1.0
-    alpha = 1.0
+    alpha = min(extra, math.pow(extra / k, 2.0 / (k + 1)))
     for _ in range(_NEWTON_STEPS):
         value = slope = 0.0
         for _ in range(k):  # Horner's scheme for a + ... + a^k and its derivative

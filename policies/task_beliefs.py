@@ -150,7 +150,7 @@ class TaskBeliefs:
             self._above(temperature)
 
     def _made(self, given: _Given, temperature: TemperatureBucket, tenant: str, now_s: float) -> Estimate:
-        key = self._key._replace(temperature=temperature, tenant=tenant)
+        key = CellKey(self._key.profile, self._key.task, temperature, tenant)
         record = self._cells.get(key if given.at is None else key.of_replays())
         if record is None:
             return given.estimate

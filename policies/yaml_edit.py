@@ -1,13 +1,14 @@
 """Changes values in a policy's text and leaves everything else as it stands: comments, order, style.
 
 What is absent is added in the style of where it goes: a line of its own in a block mapping, an entry in a
-flow mapping (`{…}`). The text must be one that `policies.yaml_tree` reads without problems, so that it has no
-aliases, tags or repeated keys.
+flow mapping (`{…}`). JSON, which is YAML, stays JSON. The text must be one that `policies.yaml_tree` reads
+without problems, so that it has no aliases, tags or repeated keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import yaml
@@ -15,6 +16,7 @@ import yaml
 _BLOCKS: Final = ("|", ">")
 
 Value = float | int | str | bool | Mapping[str, "Value"]
+_Writer = Callable[[Value], str]
 
 
 class _Edit(NamedTuple):
@@ -34,13 +36,14 @@ def with_values(text: str, path: Sequence[str], values: Mapping[str, Value]) -> 
     Raises:
         TypeError: A value on the way is no mapping.
     """
+    written = _json if _is_json(text) else _yaml
     for key, value in values.items():
-        edit = _edit(text, (*path, key), value)
+        edit = _edit(text, (*path, key), value, written)
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
 
 
-def _edit(text: str, path: Sequence[str], value: Value) -> _Edit:
+def _edit(text: str, path: Sequence[str], value: Value, written: _Writer) -> _Edit:
     node = _mapping(yaml.compose(text, Loader=yaml.SafeLoader))
     for depth, key in enumerate(path):
         found = _entry(node, key)
@@ -48,9 +51,9 @@ def _edit(text: str, path: Sequence[str], value: Value) -> _Edit:
             missing: Value = value
             for step in reversed(path[depth + 1 :]):
                 missing = {step: missing}
-            return _added(text, node, key, missing)
+            return _added(text, node, f"{written(key)}: {written(missing)}")
         if depth + 1 == len(path):
-            return _replaced(text, *found, value)
+            return _replaced(text, *found, written(value))
         node = _mapping(found[1])
     raise ValueError("an empty path names no entry")
 
@@ -65,15 +68,14 @@ def _entry(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | No
     return next(((name, value) for name, value in node.value if name.value == key), None)
 
 
-def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: Value) -> _Edit:
+def _replaced(text: str, key: yaml.Node, node: yaml.Node, value: str) -> _Edit:
     if not isinstance(node, yaml.CollectionNode) or node.flow_style:
-        return _Edit(node.start_mark.index, _end(node), _written(value))
+        return _Edit(node.start_mark.index, _end(node), value)
     # What replaces a block stands in the line of its key.
-    return _Edit(text.index(":", _end(key)) + 1, _end(node), f" {_written(value)}")
+    return _Edit(text.index(":", _end(key)) + 1, _end(node), f" {value}")
 
 
-def _added(text: str, node: yaml.MappingNode, key: str, value: Value) -> _Edit:
-    entry = f"{_scalar(key)}: {_written(value)}"
+def _added(text: str, node: yaml.MappingNode, entry: str) -> _Edit:
     if node.flow_style:
         # Before the closing brace, but not behind the spaces or the comma that may stand before it.
         last = node.value[-1][1] if node.value else None
@@ -98,9 +100,21 @@ def _end(node: yaml.Node) -> int:
     return index - 1 if isinstance(node, yaml.ScalarNode) and node.style in _BLOCKS else index
 
 
-def _written(value: Value) -> str:
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _json(value: Value) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _yaml(value: Value) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_scalar(key)}: {_written(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(key)}: {_yaml(each)}" for key, each in value.items()) + "}"
     return _scalar(value)
 
 

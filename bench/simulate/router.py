@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -161,12 +160,12 @@ class Router:
             length=flying.lengths(),
         )
         self._crowds.refresh(now_s)
-        pool = replace(pool, **self._crowds.met(pool, now_s)._asdict())
+        pool = pool._replace(**self._crowds.met(pool, now_s)._asdict())
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)
         expected_s = output_tokens * pool.step_time.seconds(crowd)
-        return replace(pool, residence_s=self._beliefs.residence_s(profile, expected_s, now_s))
+        return pool._replace(residence_s=self._beliefs.residence_s(profile, expected_s, now_s))
 
 
 def per_engine(load: StepLoad, engines: int) -> StepLoad:

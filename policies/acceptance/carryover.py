@@ -46,17 +46,25 @@ def carried(
     seen = 1.0 - min(1.0, requests / steps)
     counted = square = 0.0
     for k, share in asked:
-        other = seen * between[min(k, last)]
+        other = seen * between[k if k < last else last]
         counted += share * other
         square += share * other * other
     weight = requests / (requests + PRIOR_REQUESTS)
+    # The mean square distance from `here` of what the steps were counted with is that from their mean, and
+    # their spread around it.
+    spread = max(0.0, square - counted * counted)
     previous = 1.0
     for k in range(1, last + 1):
-        here, length = between[k], lengths[k]
-        shift = weight * here * (here - counted)
-        left = _LEFT * weight * here * math.sqrt(max(0.0, here * here - 2.0 * here * counted + square))
+        length, here = lengths[k], between[k]
+        part = weight * here
+        off = here - counted
+        moved = length * math.exp(-part * off)
         # No larger k brings fewer tokens, and none more than it drafts.
-        moved = min(max(previous, length * math.exp(-shift)), 1.0 + drafted[k])
+        if moved < previous:
+            moved = previous
+        if moved > 1.0 + drafted[k]:
+            moved = 1.0 + drafted[k]
+        left = _LEFT * part * math.sqrt(off * off + spread)
         deviations[k] = moved * math.hypot(deviations[k] / length, left)
         lengths[k] = previous = moved
     return Curves(tuple(lengths), tuple(deviations), drafted, curves.proposing)
@@ -73,7 +81,8 @@ def _between(lengths: Sequence[float], correlation: float) -> list[float]:
     for k in range(1, len(lengths)):
         length = lengths[k]
         second += (2 * k - 1) * (length - previous)
-        variance = second - (length - 1.0) ** 2
+        extra = length - 1.0
+        variance = second - extra * extra
         found.append(math.sqrt(correlation * variance) / length if variance > 0.0 else 0.0)
         previous = length
     return found

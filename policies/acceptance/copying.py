@@ -36,7 +36,6 @@ from policies.acceptance.levels import (
     descended,
     joined,
     learned,
-    scaled,
 )
 from policies.evidence import MAX_POSITIONS, Position, sound_parts
 
@@ -88,11 +87,10 @@ def replays(counts: Mapping[str, float], factor: float = 1.0, above: Replays = N
     `above` is the level of which this is a part: the variance of single steps is taken from there, as is
     what to assume of their correlation.
     """
-    parts = sound_parts(counts) if counts else None
+    parts = sound_parts(counts, factor) if counts else None
     if parts is None:
         return NO_REPLAYS
-    groups = [scaled(group, factor) for group in parts[1]]
-    counted = tuple(Position(r * factor, p * factor, a * factor) for r, p, a in parts[0])
+    counted, groups = tuple(parts[0]), parts[1]
     variances = above.variances
     if len(variances) < len(groups):
         variances = accepted_variances(chances(counted or _NO_POSITION), len(groups))
@@ -165,8 +163,8 @@ def learned_at(given: MeansAtK, one: Replays, below: Replays = NO_REPLAYS) -> Me
         if i < len(parts):
             part = parts[i]
             # Against rounding, and against a part that arrived before the whole.
-            x, y = max(0.0, x - part[0]), max(0.0, y - part[1])  # noqa: PLW2901
-            d, p = max(0.0, d - part[2]), max(0.0, p - part[3])  # noqa: PLW2901
+            x, y = max(0.0, x - part[0]), max(0.0, y - part[1])
+            d, p = max(0.0, d - part[2]), max(0.0, p - part[3])
             if x <= 0:
                 continue
         weight = weights[i]
@@ -199,7 +197,7 @@ def concluded_at(given: MeansAtK, own: Replays, *, task: Replays, positions: Est
             proposing.append(proposing[-1] if i else positions.proposing[1])
             deviations.append(max(deviations[-1], positions.deviations[i + 1]))
             continue
-        d = min(d, i + 1.0)  # noqa: PLW2901 - against rounding
+        d = min(d, i + 1.0)
         lengths.append(1.0 + min(y, d))
         drafted.append(d)
         proposing.append(min(1.0, p))

@@ -56,17 +56,19 @@ def design(
     where s is the mean number of steps of the request that a step belongs to (Kish). Long answers thereby
     start from a large effect.
     """
-    variances = accepted_variances(chances(counted), len(counted))
+    variances: Sequence[float] = ()
     squares = independent = requests = freedom = size = steps = 0.0
     for group in groups:
-        if group.x <= 0:
+        x = group.x
+        if x <= 0:
             continue
         size += group.xx
-        steps += group.x
+        steps += x
         worth = _worth(group)
-        if worth > 1 and variances:
+        if worth > 1 and counted:
+            variances = variances or accepted_variances(chances(counted), len(counted))
             squares += _squares(group)
-            independent += group.x * variances[min(group.k, len(variances)) - 1]
+            independent += x * variances[min(group.k, len(variances)) - 1]
             requests += worth
             freedom += worth - 1
     if steps <= 0:
@@ -108,8 +110,11 @@ def accepted_variances(of_positions: Sequence[float], highest: int) -> list[floa
     found = []
     mean = second = 0.0
     reach = 1.0
+    last = len(of_positions) - 1
     for i in range(highest if of_positions else 0):
-        reach *= min(1.0, of_positions[min(i, len(of_positions) - 1)])
+        chance = of_positions[i if i < last else last]
+        if chance < 1.0:
+            reach *= chance
         mean += reach
         second += (2 * i + 1) * reach
         found.append(max(0.0, second - mean * mean))

@@ -132,24 +132,31 @@ def curves_of(
     weights = products = variance = 0.0
     shared_weights = together = 0.0
     length = reach = lifted = proposed = 1.0
+    c = chance = divisor = common = weight = 0.0
+    verified = 0.0
     for i in range(highest):
-        at = min(i, last)
-        c = coverage[at]
-        chance = acceptance[at] * c
+        if i <= last:
+            c = coverage[i]
+            chance = acceptance[i] * c
+            # Where nothing was ever accepted the slope is not 0, so the reach must not be either.
+            divisor = chance if chance > _LEAST_CHANCE else _LEAST_CHANCE
+            common, own = shared[i] / divisor, spread[i] / divisor
+            weight = own * own - common * common
+            if weight < 0.0:
+                weight = 0.0
         reach *= chance
         length += reach
         proposed *= c
-        # Where nothing was ever accepted the slope is not 0, so the reach must not be either.
-        divisor = max(chance, _LEAST_CHANCE)
+        verified += proposed
         lifted *= divisor
-        common = shared[at] / divisor
-        weights += max(0.0, (spread[at] / divisor) ** 2 - common**2)
+        weights += weight
         shared_weights += common
-        variance += lifted * (2.0 * products + lifted * weights)
-        products += lifted * weights
+        weighted = lifted * weights
+        variance += lifted * (2.0 * products + weighted)
+        products += weighted
         together += lifted * shared_weights
         lengths.append(length)
-        drafted.append(drafted[-1] + proposed)
-        proposing.append(coverage[0])
-        deviations.append(math.sqrt(max(0.0, variance) + together * together))
+        drafted.append(verified)
+        deviations.append(math.sqrt(variance + together * together))
+    proposing += [coverage[0]] * highest
     return Curves(tuple(lengths), tuple(deviations), tuple(drafted), tuple(proposing))

@@ -55,13 +55,10 @@ def level(counts: Mapping[str, float], factor: float = 1.0, correlation: float =
 
     `correlation` is what to assume of the steps of a request, see `design`.
     """
-    parts = sound_parts(counts) if counts else None
+    parts = sound_parts(counts, factor) if counts else None
     if parts is None:
         return EMPTY_LEVEL
     counted, groups = parts
-    if factor != 1.0:
-        counted = [Position(r * factor, p * factor, a * factor) for r, p, a in counted]
-        groups = [scaled(group, factor) for group in groups]
     return Level(
         counted=tuple(counted),
         design=design(groups, counted, correlation),
@@ -75,12 +72,6 @@ def level(counts: Mapping[str, float], factor: float = 1.0, correlation: float =
 def _asked(groups: Sequence[Cluster]) -> tuple[tuple[int, float], ...]:
     steps = sum(group.x for group in groups)
     return tuple((group.k, group.x / steps) for group in groups) if steps > 0 else ()
-
-
-def scaled(group: Cluster, factor: float) -> Cluster:
-    """The moments of so many times the requests."""
-    k, requests, x, y, xx, xy, yy = group
-    return Cluster(k, requests * factor, x * factor, y * factor, xx * factor, xy * factor, yy * factor)
 
 
 def estimate(
@@ -138,36 +129,56 @@ def strengths(acceptance: Sequence[float], coverage: Sequence[float], steps: flo
 
 def learned(given: Means, one: Level, below: Level = EMPTY_LEVEL) -> Means:
     """What was given, after a level's counts, but for those that `below` counts as well."""
+    if not one.counted:
+        return given
     acceptance, proposals, coverage, reaches = map(list, given)
-    weight, others, depth = 1.0 / one.design.effect, below.counted, len(acceptance)
-    for i, (reached, proposed, accepted) in enumerate(one.counted[:depth]):
-        if i < len(others):
-            part = others[i]
-            # Against rounding, and against a part that arrived before the whole.
-            reached = max(0.0, reached - part[0])  # noqa: PLW2901
-            proposed = min(reached, max(0.0, proposed - part[1]))  # noqa: PLW2901
-            accepted = min(proposed, max(0.0, accepted - part[2]))  # noqa: PLW2901
-        if (total := proposals[i] + weight * proposed) > 0:
-            acceptance[i] = min(1.0, (proposals[i] * acceptance[i] + weight * accepted) / total)
+    weight, depth = 1.0 / one.design.effect, len(acceptance)
+    counted = _without(one.counted, below.counted) if below.counted else one.counted
+    for i, (reached, proposed, accepted) in enumerate(counted[:depth]):
+        before = proposals[i]
+        if (total := before + weight * proposed) > 0:
+            mean = (before * acceptance[i] + weight * accepted) / total
+            acceptance[i] = mean if mean < 1.0 else 1.0
             proposals[i] = total
-        if (total := reaches[i] + weight * reached) > 0:
-            coverage[i] = min(1.0, (reaches[i] * coverage[i] + weight * proposed) / total)
+        before = reaches[i]
+        if (total := before + weight * reached) > 0:
+            mean = (before * coverage[i] + weight * proposed) / total
+            coverage[i] = mean if mean < 1.0 else 1.0
             reaches[i] = total
     return Means(acceptance, proposals, coverage, reaches)
 
 
+def _without(whole: Sequence[Position], part: Sequence[Position]) -> list[tuple[float, float, float]]:
+    """The counts of the whole but for those of a part of it, which may have arrived before the whole did."""
+    found: list[tuple[float, float, float]] = []
+    for (reached, proposed, accepted), (of_reached, of_proposed, of_accepted) in zip(
+        whole, part, strict=False
+    ):
+        reached -= of_reached
+        proposed -= of_proposed
+        accepted -= of_accepted
+        # Against rounding, too.
+        if reached < 0.0:
+            reached = 0.0
+        if not 0.0 <= proposed <= reached:
+            proposed = 0.0 if proposed < 0.0 else reached
+        if not 0.0 <= accepted <= proposed:
+            accepted = 0.0 if accepted < 0.0 else proposed
+        found.append((reached, proposed, accepted))
+    return found + list(whole[len(part) :])
+
+
 def descended(above: Means, prior_strength: float) -> Means:
     """What one level gives to the next."""
-    own = strengths(above.acceptance, above.coverage, prior_strength)
-    return above._replace(
-        proposals=[joined(*pair) for pair in zip(own, above.proposals, strict=True)],
-        reaches=[joined(*pair) for pair in zip(own, above.reaches, strict=True)],
-    )
+    acceptance, proposals, coverage, reaches = above
+    own = strengths(acceptance, coverage, prior_strength)
+    return Means(acceptance, list(map(joined, own, proposals)), coverage, list(map(joined, own, reaches)))
 
 
 def joined(first: float, second: float) -> float:
     """The weight of a mean that is off by two independent amounts, given the weight of each."""
-    return first * second / (first + second) if first + second > 0 else 0.0
+    total = first + second
+    return first * second / total if total > 0 else 0.0
 
 
 def concluded(given: Means, own: Level, *, task: Level, reference_k: int, max_k: int) -> Estimate:
@@ -187,8 +198,10 @@ def concluded(given: Means, own: Level, *, task: Level, reference_k: int, max_k:
         from_above = (of_a * a_given / a_weight if a_weight > 0 else of_a) + (
             of_c * c_given / c_weight if c_weight > 0 else of_c
         )
-        counted = max(0.0, of_a + of_c - from_above) + a_variance * c_variance
-        spread.append(math.sqrt(from_above + wider * counted))
+        counted = of_a + of_c - from_above
+        if counted < 0.0:
+            counted = 0.0
+        spread.append(math.sqrt(from_above + wider * (counted + a_variance * c_variance)))
         shared.append(math.sqrt(COMMON_ERROR * from_above))
     curves = curves_of(found.acceptance, found.coverage, spread, max(max_k, reference_k), shared=shared)
     curves = carried(

@@ -58,11 +58,16 @@ def fit(moments: StepMoments, seed: StepTime, *, seed_error: float = SEED_ERROR)
     gram, target = moments.matrix[:FEATURES, :FEATURES], moments.matrix[:FEATURES, FEATURES]
     prior = np.asarray(seed)
     prior = prior * _common_scale(gram, target, prior)
-    coefficients = _toward(gram, target, prior, moments.steps)
-    # Long prompts may dominate the common scale; the plain step of the first solution is measured better.
-    if (plain := prior[0] + prior[1]) > 0 and (measured := coefficients[0] + coefficients[1]) > 0:
-        prior = prior * (measured / plain)
+    try:
         coefficients = _toward(gram, target, prior, moments.steps)
+        # Long prompts may dominate the common scale; the plain step of the first solution is measured better.
+        if (plain := prior[0] + prior[1]) > 0 and (measured := coefficients[0] + coefficients[1]) > 0:
+            prior = prior * (measured / plain)
+            coefficients = _toward(gram, target, prior, moments.steps)
+    except np.linalg.LinAlgError:  # steps of sizes so different that nothing can be told apart
+        coefficients = prior
+    if not coefficients.any():  # whatever was measured, steps took time
+        coefficients = prior
     squares = float(
         moments.matrix[FEATURES, FEATURES] - 2 * coefficients @ target + coefficients @ gram @ coefficients
     )

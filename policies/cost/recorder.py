@@ -56,6 +56,8 @@ class StepRecorder:
         self._decay = math.log(2) / half_life_steps
         self.refused = 0
         """Records that could not be true, and count nowhere."""
+        self.recorded = 0
+        """Passes so far, of any kind: while requests run, an engine whose count stands still does too."""
         self.clear()
 
     def clear(self) -> None:
@@ -68,6 +70,7 @@ class StepRecorder:
 
     def record(self, load: StepLoad, seconds: float) -> None:
         """Note one pass over `load` that took `seconds`."""
+        self.recorded += 1
         self._pending.append((*load.features(), seconds))
         if len(self._pending) >= (_FOLD if self._step_time else _START):
             self._fold()

@@ -8,8 +8,6 @@ every decision can be replayed.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from policies.decide.chance import drawn
 from policies.decide.context import (
     ArmChance,
@@ -25,7 +23,7 @@ from policies.decide.context import (
 )
 from policies.decide.modes import demanded, favoured
 from policies.decide.places import explained, placed, shadowed
-from policies.decide.scores import Board, board
+from policies.decide.scores import board
 
 __all__ = [
     "ArmChance",
@@ -48,16 +46,13 @@ def decide(context: Context) -> Decision:
     Raises:
         NoPoolError: No pool that could answer this request is available.
     """
-    return replace(_decided(context, board(context)), context=context)
-
-
-def _decided(context: Context, arms: Board) -> Decision:
+    arms = board(context)
     if (demand := demanded(context, arms)) is not None:
         return placed(context, arms, demand)
     decision = placed(context, arms, favoured(context, arms))
     match context.policy.mode:
         case "shadow":
-            return shadowed(arms, decision)
+            return shadowed(context, arms, decision)
         case "always_vanilla" | "always_speculative":
             return decision
         case "threshold":

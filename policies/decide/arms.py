@@ -28,10 +28,11 @@ def speculative(
         else chance_below(score, vanilla_s / context.policy.objective.min_speedup),
         score=score,
         scores=board.plain + board.drafting,
+        context=context,
     )
 
 
-def vanilla(board: Board, reason: Reason, instead_of: Decision | None = None) -> Decision:
+def vanilla(context: Context, board: Board, reason: Reason, instead_of: Decision | None = None) -> Decision:
     """The decision to decode plainly, which may keep the account of another that it replaces.
 
     Raises:
@@ -40,7 +41,7 @@ def vanilla(board: Board, reason: Reason, instead_of: Decision | None = None) ->
     score = board.vanilla
     scores = board.plain + board.drafting
     if instead_of is None:
-        return Decision(score.profile, 0, reason, score=score, scores=scores)
+        return Decision(score.profile, 0, reason, score=score, scores=scores, context=context)
     return Decision(
         score.profile,
         0,
@@ -51,6 +52,7 @@ def vanilla(board: Board, reason: Reason, instead_of: Decision | None = None) ->
         confidence=instead_of.confidence,
         score=score,
         scores=scores,
+        context=context,
     )
 
 

@@ -33,12 +33,12 @@ def drawn(context: Context, board: Board, decision: Decision) -> Decision:
     for_holdout, for_exploration, for_arm = context.draws
     taken = decision
     if for_holdout < holdout:
-        taken = vanilla(board, Reason.HOLDOUT, instead_of=decision)
+        taken = vanilla(context, board, Reason.HOLDOUT, instead_of=decision)
     elif for_exploration < share:
         explored = _picked(tries, for_arm)
         if explored.k == 0:
             taken = replace(
-                vanilla(board, Reason.EXPLORATION, instead_of=decision),
+                vanilla(context, board, Reason.EXPLORATION, instead_of=decision),
                 profile=explored.profile,
                 score=explored,
             )
@@ -55,7 +55,7 @@ def drawn(context: Context, board: Board, decision: Decision) -> Decision:
     return replace(
         taken,
         propensity=chances[taken.profile, taken.k],
-        chances=tuple(ArmChance(profile, k, chance) for (profile, k), chance in chances.items()),
+        chances=tuple([ArmChance(profile, k, chance) for (profile, k), chance in chances.items()]),
     )
 
 
@@ -95,7 +95,7 @@ def _alternatives(context: Context, board: Board, decision: Decision) -> list[Sc
         is_decided = pool.profile == decision.profile
         k = _explored_k(pool, context, decision.k if is_decided else 0)
         if not (is_decided and k == decision.k):
-            scored = (score for score in board.drafting if (score.profile, score.k) == (pool.profile, k))
+            scored = (score for score in board.drafting if score.k == k and score.profile == pool.profile)
             found.append(next(scored, None) or score_arm(context, pool, k))
     if decision.k > 0 and _in_doubt(board.vanilla, decision) and not pool_of(context, board.vanilla).full:
         found.append(board.vanilla)

@@ -63,8 +63,7 @@ class PassTimer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(NamedTuple):
     """A pool as the decision sees it: `max_k` 0 has no drafter.
 
     Attributes:

@@ -17,14 +17,14 @@ def demanded(context: Context, board: Board) -> Decision | None:
     cut to what the policy and the pools allow; k 0 is vanilla, whatever route is wanted.
     """
     if context.unsupported:
-        return vanilla(board, Reason.UNSUPPORTED)
+        return vanilla(context, board, Reason.UNSUPPORTED)
     if not context.policy.allow_overrides or (context.wanted_route is None and context.wanted_k is None):
         return None
     if context.wanted_route == "vanilla" or context.wanted_k == 0:
-        return vanilla(board, Reason.OVERRIDE)
+        return vanilla(context, board, Reason.OVERRIDE)
     arm = board.speculative if context.wanted_k is None else nearest_arm(context, context.wanted_k)
     if arm is None:
-        return vanilla(board, Reason.POOL_UNAVAILABLE)
+        return vanilla(context, board, Reason.POOL_UNAVAILABLE)
     return speculative(context, board, arm, Reason.OVERRIDE)
 
 
@@ -32,10 +32,10 @@ def favoured(context: Context, board: Board) -> Decision:
     """What the policy's mode asks for, which in most modes is what the evidence says."""
     mode = context.policy.mode
     if mode == "always_vanilla":
-        return vanilla(board, Reason.MODE)
+        return vanilla(context, board, Reason.MODE)
     arm = board.speculative
     if arm is None:
-        return vanilla(board, Reason.POOL_UNAVAILABLE)
+        return vanilla(context, board, Reason.POOL_UNAVAILABLE)
     if mode == "always_speculative":
         return speculative(context, board, arm, Reason.MODE)
     if not board.plain:
@@ -48,7 +48,7 @@ def favoured(context: Context, board: Board) -> Decision:
     if not arm.measured and reason is not Reason.OBJECTIVE:
         reason = Reason.COLD_START
     decision = speculative(context, board, arm, reason, settled=route)
-    return decision if route == "speculative" else vanilla(board, reason, instead_of=decision)
+    return decision if route == "speculative" else vanilla(context, board, reason, instead_of=decision)
 
 
 def compared_rate(estimate: Estimate, threshold: Threshold) -> float:

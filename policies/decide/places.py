@@ -32,7 +32,7 @@ def placed(context: Context, arms: Board, decision: Decision) -> Decision:
         reason = Reason.SATURATED
     else:
         return decision
-    away = vanilla(arms, reason, instead_of=decision)
+    away = vanilla(context, arms, reason, instead_of=decision)
     return replace(away, intended=(decision.profile, decision.k))
 
 
@@ -50,7 +50,7 @@ def explained(context: Context, decision: Decision) -> Decision:
     return decision
 
 
-def shadowed(arms: Board, decision: Decision) -> Decision:
+def shadowed(context: Context, arms: Board, decision: Decision) -> Decision:
     """Vanilla, with the arm the decision would have taken as the intended one."""
-    served = vanilla(arms, Reason.SHADOW, instead_of=decision)
+    served = vanilla(context, arms, Reason.SHADOW, instead_of=decision)
     return replace(served, intended=(decision.profile, decision.k))

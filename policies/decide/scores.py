@@ -69,14 +69,16 @@ def board(context: Context, *, cached: bool = True) -> Board:
     plain = sorted(
         (preference(score) * (_DRAFTER_HANDICAP if pool.max_k else 1.0), score)
         for pool in _answering(context)
-        for score in (engines[pool.profile].score(0, None),)
+        for score in engines[pool.profile].scores((0,), None)
     )
-    drafting = [pool for pool in context.pools if pool.max_k > 0 and pool.profile in context.estimates]
-    drafting = [pool for pool in drafting if pool.available] or drafting
-    return Board(
-        tuple(score for _, score in plain),
-        tuple(score for pool in drafting for score in _drafting(context, pool, engines[pool.profile])),
-    )
+    estimates = context.estimates
+    pools = [pool for pool in context.pools if pool.max_k > 0 and pool.profile in estimates]
+    pools = [pool for pool in pools if pool.available] or pools
+    drafting: list[Score] = []
+    for pool in pools:
+        ks = _admissible(pool, context.policy)
+        drafting += engines[pool.profile].scores(ks, estimates[pool.profile])
+    return Board(tuple([score for _, score in plain]), tuple(drafting))
 
 
 def largest_k(pool: Pool, policy: EffectivePolicy) -> int:
@@ -106,17 +108,16 @@ def _answering(context: Context) -> Iterator[Pool]:
     return (pool for pool in pools if pool.available)
 
 
-def _drafting(context: Context, pool: Pool, engine: Engine) -> Iterator[Score]:
-    policy = context.policy
+def _admissible(pool: Pool, policy: EffectivePolicy) -> range:
+    """The k to choose from; none where the pool's crowd is better off without drafts."""
     highest = largest_k(pool, policy)
-    if highest == 0:  # the crowd is better off without drafts
-        return iter(())
+    if highest == 0:
+        return range(0)
     match policy.k.mode:
         case "fixed":
-            choices = range(reference_k(pool, policy), reference_k(pool, policy) + 1)
+            fixed = reference_k(pool, policy)
+            return range(fixed, fixed + 1)
         case "engine":  # the engine cuts drafts by its own lights, so it is given all that is allowed
-            choices = range(highest, highest + 1)
+            return range(highest, highest + 1)
         case "adaptive":
-            choices = range(min(policy.k.min, highest), highest + 1)
-    estimate = context.estimates[pool.profile]
-    return (engine.score(k, estimate) for k in choices)
+            return range(min(policy.k.min, highest), highest + 1)

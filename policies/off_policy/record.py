@@ -152,6 +152,8 @@ class DecisionRecord(_Logged):
     """The version of this schema."""
     request_id: str
     """As in `X-Request-Id`."""
+    trace_id: str | None = None
+    """Of its trace, where requests are traced."""
     router: str
     """The router that decided: its host, and a number where a host has several."""
     sample: float = Field(gt=0, le=1)
@@ -189,6 +191,9 @@ class DecisionRecord(_Logged):
     """The probability of every arm that could have been taken: profile, k, probability."""
     intended: tuple[str, int] | None
     """The arm that shadow mode, a full pool or one that is away kept the request from."""
+    holdout_share: float | None = None
+    """The probability with which it was to be held out; 0 where nothing is left to chance, null where an
+    older version wrote it."""
     policy: str
     """name@revision of the policy."""
     canary: bool = False

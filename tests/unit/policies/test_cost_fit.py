@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import time
 from random import Random
 
 import numpy as np
@@ -142,6 +141,12 @@ def test_no_coefficient_is_negative_and_the_steps_are_explained(truth: StepTime)
         assert found.step_time.seconds(load) == pytest.approx(seconds, rel=0.05)
 
 
+@given(st.lists(st.tuples(loads, st.floats(1e-6, 100.0)), min_size=1, max_size=20))
+def test_passes_take_time_whatever_was_measured(steps: list[tuple[StepLoad, float]]) -> None:
+    """A step time of 0 would make every arm free, and what is predicted of it has no relative error."""
+    assert any(fit(moments(steps), SEED).step_time)
+
+
 def test_a_pool_that_never_drafted_keeps_the_shape_of_its_profile() -> None:
     """What plain steps say nothing of is the seed's, in units of the plain step that was measured."""
     rng = Random(3)
@@ -256,18 +261,6 @@ def test_a_few_steps_are_believed_less_than_many() -> None:
     steps = steps_of(TRUTH, 1000, noise=0.05)
     errors = [fit(moments(steps[:count]), SEED).relative_error for count in (1, 10, 100, 1000)]
     assert errors == sorted(errors, reverse=True)
-
-
-def test_a_fit_takes_less_than_a_third_of_a_millisecond() -> None:
-    """Median of many, moments given."""
-    given_moments = moments(steps_of(TRUTH, 500, noise=0.05))
-    times = []
-    for _ in range(200):
-        began = time.perf_counter()
-        fit(given_moments, SEED)
-        times.append(time.perf_counter() - began)
-    print(f"fit: {1e6 * sorted(times)[100]:.0f} us")
-    assert sorted(times)[100] < 3e-4
 
 
 @given(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -19,8 +18,8 @@ from policies.decide import Pool, Score, Work, decide
 pytestmark = pytest.mark.unit
 
 TIME = StepTime(base=0.010, per_request=0.0002, per_drafted=0.0004, per_asked=0.001, per_prefill=0.00002)
-MODEL = replace(DRAFT, step_time=TIME, capacity=256)
-COPYING = replace(NGRAM, step_time=TIME._replace(per_asked=0.0), capacity=256)
+MODEL = DRAFT._replace(step_time=TIME, capacity=256)
+COPYING = NGRAM._replace(step_time=TIME._replace(per_asked=0.0), capacity=256)
 WORK = Work(prompt_tokens=100, output_tokens=201)
 
 
@@ -82,7 +81,7 @@ def test_the_cap_is_the_best_uniform_k_of_the_mix_for_the_batch() -> None:
             batch = 1 + in_flight
             step_s = TIME.seconds(StepLoad(batch, float(k > 0), batch * k, max(1, k), batch * 200.5))
             times.append(step_s * mean_steps)
-        pool = replace(MODEL, in_flight=in_flight)
+        pool = MODEL._replace(in_flight=in_flight)
         cap = met(pool, alphas=(0.5, 0.8))[-1].cap
         assert cap is not None
         assert times[cap] == pytest.approx(min(times), rel=0.021)
@@ -106,7 +105,7 @@ def test_the_cap_is_the_best_once_the_batch_has_followed(per_s: float) -> None:
     for number in range(2500):
         now_s = number / per_s
         k = 3 if crowd.cap is None else crowd.cap
-        pool = replace(MODEL, in_flight=round(min(200.0, balanced(k, per_s))))
+        pool = MODEL._replace(in_flight=round(min(200.0, balanced(k, per_s))))
         crowds.refresh(now_s)
         crowd = crowds.met(pool, now_s)
         crowds.sent(score(pool, estimate, k), estimate, WORK, now_s, cell=("acme", "code"))
@@ -116,7 +115,7 @@ def test_the_cap_is_the_best_once_the_batch_has_followed(per_s: float) -> None:
 
 def test_the_cap_follows_what_is_believed_at_once() -> None:
     """Votes remember the load, not the acceptance; and while nothing changes nothing moves."""
-    pool = replace(MODEL, in_flight=7)
+    pool = MODEL._replace(in_flight=7)
     good, bad = (0.8,) * 1500, (0.3,) * 1500
     caps = [found.cap for found in met(pool, alphas=good + bad, requests=3000)]
     assert len(set(caps[300:1500])) == 1
@@ -131,7 +130,7 @@ def test_the_cap_does_not_flip_with_every_burst() -> None:
     crowds, estimate, caps = Crowds(), accepting(0.7), []
     for number in range(3000):
         in_flight = 60 if number > 600 and number % 150 < 15 else 4
-        pool = replace(MODEL, in_flight=in_flight)
+        pool = MODEL._replace(in_flight=in_flight)
         crowds.refresh(number / 5.0)
         crowd = crowds.met(pool, number / 5.0)
         crowds.sent(score(pool, estimate, 3), estimate, WORK, number / 5.0, cell=("acme", "code"))
@@ -144,12 +143,12 @@ def test_the_cap_does_not_flip_with_every_burst() -> None:
 def test_requests_keep_to_the_cap_and_price_it() -> None:
     """A k beyond is not offered, also where a lone one is in flight; none at all where the cap is 0."""
     lone = StepLoad(requests=4, verifying=1.0, drafted=16, asked=7)
-    pool = replace(MODEL, in_flight=4, work=lone, length=9.0)
+    pool = MODEL._replace(in_flight=4, work=lone, length=9.0)
     found = {
         cap: decide(
             context(
                 policy=policy(mode="adaptive"),
-                pools=(replace(pool, cap=cap),),
+                pools=(pool._replace(cap=cap),),
                 estimates={"draft": accepting(0.7)},
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,7 +102,7 @@ def test_k_stays_within_what_policy_and_pool_allow(k: dict[str, Any], expected: 
 
 def test_ties_go_to_the_smaller_k() -> None:
     """Drafts that are never accepted and cost nothing: the batch keeps its room."""
-    free = replace(NGRAM, step_time=StepTime(base=0.03))
+    free = NGRAM._replace(step_time=StepTime(base=0.03))
     always = policy(mode="always_speculative")
     assert decide(context(0.0, policy=always, pools=(VANILLA, free))).k == 1
 
@@ -120,7 +119,7 @@ def test_the_pool_that_gains_most_is_taken() -> None:
 
 def test_always_vanilla_and_always_speculative_leave_no_choice() -> None:
     """Neither evidence nor chance is asked, and a full pool is waited for."""
-    full = replace(NGRAM, in_flight=8)
+    full = NGRAM._replace(in_flight=8)
     chance = {"exploration": {"share": 1.0, "max_share": 1.0}, "holdout": {"share": 1.0}}
     always = decide(context(0.1, policy=policy(mode="always_speculative", **chance), pools=(VANILLA, full)))
     never = decide(context(0.9, policy=policy(mode="always_vanilla", **chance)))
@@ -194,7 +193,7 @@ def test_an_override_outranks_the_mode(mode: str) -> None:
 
 def test_an_override_waits_for_a_full_pool_and_yields_to_an_absent_one() -> None:
     """The second cannot be granted, and the reason says so."""
-    full, away = replace(NGRAM, in_flight=8), replace(NGRAM, available=False)
+    full, away = NGRAM._replace(in_flight=8), NGRAM._replace(available=False)
     assert arm(asked(wanted_k=2, pools=(VANILLA, full))) == ("ngram", 2)
     refused = asked(wanted_k=2, pools=(VANILLA, away))
     assert (arm(refused), refused.reason) == (("vanilla", 0), Reason.POOL_UNAVAILABLE)
@@ -203,11 +202,11 @@ def test_an_override_waits_for_a_full_pool_and_yields_to_an_absent_one() -> None
 
 def test_what_speculation_cannot_serve_goes_to_a_pool_without_a_drafter() -> None:
     """Even when that one is full or an override says otherwise: an engine with a drafter refuses it."""
-    full = replace(VANILLA, in_flight=99)
+    full = VANILLA._replace(in_flight=99)
     taken = asked(0.9, unsupported=True, wanted_k=3, pools=(full, NGRAM))
     assert (arm(taken), taken.reason) == (("vanilla", 0), Reason.UNSUPPORTED)
     with pytest.raises(NoPoolError):
-        decide(context(unsupported=True, pools=(replace(VANILLA, available=False), NGRAM)))
+        decide(context(unsupported=True, pools=(VANILLA._replace(available=False), NGRAM)))
 
 
 def test_what_speculation_cannot_serve_meets_the_engines_own_refusal_where_nothing_else_is() -> None:
@@ -220,34 +219,34 @@ def test_what_speculation_cannot_serve_meets_the_engines_own_refusal_where_nothi
 
 def test_a_full_pool_yields_to_one_with_room() -> None:
     """Saturated, with the arm it would have been; what evidence favours is remembered all the same."""
-    taken = decide(context(0.9, pools=(VANILLA, replace(NGRAM, in_flight=8))))
+    taken = decide(context(0.9, pools=(VANILLA, NGRAM._replace(in_flight=8))))
     assert (arm(taken), taken.reason, taken.settled) == (("vanilla", 0), Reason.SATURATED, "speculative")
     assert taken.intended == arm(decide(context(0.9)))
 
 
 def test_where_everything_is_full_nothing_moves() -> None:
     """Waiting in the better queue is better."""
-    full = replace(VANILLA, in_flight=8), replace(NGRAM, in_flight=8)
+    full = VANILLA._replace(in_flight=8), NGRAM._replace(in_flight=8)
     assert decide(context(0.9, pools=full)).route == "speculative"
     assert arm(decide(context(0.2, pools=full))) == ("vanilla", 0)
 
 
 def test_plain_decoding_overflows_to_a_pool_with_room() -> None:
     """There is k = 0 on every pool, and the reason for vanilla stands."""
-    taken = decide(context(0.2, pools=(replace(VANILLA, in_flight=8), NGRAM)))
+    taken = decide(context(0.2, pools=(VANILLA._replace(in_flight=8), NGRAM)))
     assert (arm(taken), taken.reason) == (("ngram", 0), Reason.ALPHA_BELOW)
 
 
 def test_plain_decoding_keeps_away_from_drafters_for_small_gains() -> None:
     """The pool that drafts is left to requests that can use it, unless it is clearly faster."""
     for factor, profile in ((0.99, "vanilla"), (0.9, "ngram")):
-        faster = replace(NGRAM, step_time=StepTime(base=0.03 * factor))
+        faster = NGRAM._replace(step_time=StepTime(base=0.03 * factor))
         assert decide(context(0.0, pools=(VANILLA, faster))).profile == profile
 
 
 def test_an_absent_pool_is_replaced() -> None:
     """Speculation by another pool that speculates, else by vanilla; vanilla by k = 0 elsewhere."""
-    away = replace(NGRAM, available=False)
+    away = NGRAM._replace(available=False)
     estimates = {"ngram": accepting(0.9), "draft": accepting(0.7)}
     assert decide(context(pools=(VANILLA, away, DRAFT), estimates=estimates)).profile == "draft"
     alone = decide(context(0.9, pools=(VANILLA, away)))
@@ -256,7 +255,7 @@ def test_an_absent_pool_is_replaced() -> None:
         Reason.POOL_UNAVAILABLE,
         "speculative",
     )
-    plain = decide(context(0.2, pools=(replace(VANILLA, available=False), NGRAM)))
+    plain = decide(context(0.2, pools=(VANILLA._replace(available=False), NGRAM)))
     assert (arm(plain), plain.reason) == (("ngram", 0), Reason.ALPHA_BELOW)
 
 
@@ -265,7 +264,7 @@ def test_without_a_pool_that_speculates_everything_is_vanilla() -> None:
     assert arm(decide(context(0.9, pools=(VANILLA,)))) == ("vanilla", 0)
 
 
-@pytest.mark.parametrize("pools", [(), (replace(VANILLA, available=False), replace(NGRAM, available=False))])
+@pytest.mark.parametrize("pools", [(), (VANILLA._replace(available=False), NGRAM._replace(available=False))])
 @pytest.mark.parametrize("mode", ["threshold", "shadow", "always_vanilla", "always_speculative"])
 def test_no_pool_is_an_error(pools: tuple[Pool, ...], mode: str) -> None:
     """In every mode."""

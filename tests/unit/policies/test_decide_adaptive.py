@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,8 +83,8 @@ def test_the_pool_and_the_k_with_the_least_cost_are_taken() -> None:
 
 def test_a_large_batch_is_not_made_to_wait_for_drafts() -> None:
     """Where verifying costs by the token, what a request gains its neighbours lose."""
-    costly = replace(NGRAM, step_time=NGRAM.step_time._replace(per_drafted=0.004), capacity=64)
-    alone, crowded = replace(costly, in_flight=0), replace(costly, in_flight=32)
+    costly = NGRAM._replace(step_time=NGRAM.step_time._replace(per_drafted=0.004), capacity=64)
+    alone, crowded = costly._replace(in_flight=0), costly._replace(in_flight=32)
     assert decided(0.6, pools=(alone,)).route == "speculative"
     assert decided(0.6, pools=(crowded,)).route == "vanilla"
 
@@ -94,8 +93,7 @@ def test_requests_of_like_k_seek_each_other() -> None:
     """The largest k of a batch is everybody's drafter cost: with others who ask for 8, more is free."""
     slow = DRAFT.step_time._replace(per_asked=0.006)
     asking = {
-        k: replace(
-            DRAFT,
+        k: DRAFT._replace(
             step_time=slow,
             in_flight=4,
             length=8.0,
@@ -109,8 +107,8 @@ def test_requests_of_like_k_seek_each_other() -> None:
 
 def test_a_full_pool_costs_its_wait() -> None:
     """A long queue sends requests to the slower pool, a short one does not; the reason says saturated."""
-    full = replace(NGRAM, in_flight=8, residence_s=1.0, length=16.0)
-    queue = replace(NGRAM, in_flight=80, residence_s=5.0, length=160.0)
+    full = NGRAM._replace(in_flight=8, residence_s=1.0, length=16.0)
+    queue = NGRAM._replace(in_flight=80, residence_s=5.0, length=160.0)
     patient = {"objective": {"ttft": "10m"}}
     assert decided(0.6, pools=(VANILLA, full), spec=patient).route == "speculative"
     away = decided(0.6, pools=(VANILLA, queue), spec=patient)
@@ -120,7 +118,7 @@ def test_a_full_pool_costs_its_wait() -> None:
 def test_a_conversation_stays_where_its_prefix_is_cached() -> None:
     """Unless the gain beats reading the prompt again."""
     time = NGRAM.step_time._replace(per_prefill=0.001)
-    pools = (replace(VANILLA, step_time=time), replace(NGRAM, step_time=time))
+    pools = (VANILLA._replace(step_time=time), NGRAM._replace(step_time=time))
     short = Work(prompt_tokens=4000, output_tokens=32, cached={"vanilla": 3900.0})
     long = Work(prompt_tokens=4000, output_tokens=2000, cached={"vanilla": 3900.0})
     patient = {"objective": {"ttft": "10m"}}
@@ -145,7 +143,7 @@ def test_objectives_come_before_speed() -> None:
 def test_batch_class_counts_tokens_per_second_and_interactive_counts_seconds() -> None:
     """Plain arms on one busy engine: what they add to its rate, and what they take and their neighbours lose."""
     time = NGRAM.step_time._replace(per_request=0.002)
-    busy = replace(NGRAM, step_time=time, in_flight=4, length=8.0, work=StepLoad(requests=4))
+    busy = NGRAM._replace(step_time=time, in_flight=4, length=8.0, work=StepLoad(requests=4))
     before, after = time.seconds(StepLoad(requests=4)), time.seconds(StepLoad(requests=5))
     work = Work(prompt_tokens=1, output_tokens=101)
 
@@ -162,7 +160,7 @@ def test_batch_class_counts_tokens_per_second_and_interactive_counts_seconds() -
 
 def test_the_costs_error_lowers_confidence() -> None:
     """A step-time model that has been wrong by a third is no ground for leaving vanilla."""
-    doubtful = replace(NGRAM, cost_error=0.33)
+    doubtful = NGRAM._replace(cost_error=0.33)
     assert decided(0.3).reason is Reason.GAIN
     assert decided(0.3, pools=(VANILLA, doubtful)).reason is Reason.UNCERTAIN
 
@@ -175,11 +173,11 @@ def test_thin_evidence_is_called_a_cold_start() -> None:
 
 def test_where_a_pools_crowd_voted_for_drafts_its_requests_need_no_guard() -> None:
     """The drafter works for everybody anyway; who decodes plainly there only stays longer in the others' way."""
-    pool = replace(DRAFT, in_flight=4, length=6.0, work=StepLoad(requests=4, verifying=1, drafted=4, asked=1))
+    pool = DRAFT._replace(in_flight=4, length=6.0, work=StepLoad(requests=4, verifying=1, drafted=4, asked=1))
     unsure = {"draft": accepting(0.3, spread=0.2)}
     alone = decided(pools=(pool,), estimates=unsure)
     assert (alone.route, alone.reason) == ("vanilla", Reason.UNCERTAIN)
-    voted = decided(pools=(replace(pool, cap=1),), estimates=unsure)
+    voted = decided(pools=(pool._replace(cap=1),), estimates=unsure)
     assert (voted.route, voted.reason, voted.k) == ("speculative", Reason.GAIN, 1)
-    beside_a_plain_pool = decided(pools=(VANILLA, replace(pool, cap=1)), estimates=unsure)
+    beside_a_plain_pool = decided(pools=(VANILLA, pool._replace(cap=1)), estimates=unsure)
     assert beside_a_plain_pool.route == "vanilla"

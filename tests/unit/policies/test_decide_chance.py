@@ -71,7 +71,7 @@ def test_exploration_waits_for_traffic() -> None:
 
 def test_exploration_goes_upward_where_speculation_was_favoured() -> None:
     """Only our own cap hides positions, so the largest k shows most; k fixed by the policy stays fixed."""
-    costly = (VANILLA, replace(NGRAM, step_time=COSTLY))
+    costly = (VANILLA, NGRAM._replace(step_time=COSTLY))
     favoured = decide(context(0.7, policy=exploring(), pools=costly))
     assert 0 < favoured.k < 5
     tried = {
@@ -95,7 +95,7 @@ def test_plain_decoding_is_explored_only_where_it_may_be_the_better() -> None:
 def test_a_model_drafter_is_explored_one_position_at_a_time_and_not_beyond_its_crowds_cap() -> None:
     """A lone large k is everybody's cost."""
     estimates = {"draft": accepting(0.5)}
-    for pool, expected in ((DRAFT, 1), (replace(DRAFT, cap=2), 0)):
+    for pool, expected in ((DRAFT, 1), (DRAFT._replace(cap=2), 0)):
         decided = decide(
             context(policy=exploring(mode="adaptive"), pools=(VANILLA, pool), estimates=estimates)
         )
@@ -126,7 +126,7 @@ def test_a_share_of_zero_never_explores() -> None:
     assert (taken.route, taken.propensity) == ("vanilla", 1.0)
 
 
-@pytest.mark.parametrize("pool", [replace(NGRAM, in_flight=8), replace(NGRAM, available=False)])
+@pytest.mark.parametrize("pool", [NGRAM._replace(in_flight=8), NGRAM._replace(available=False)])
 def test_pools_without_room_are_not_explored(pool: Pool) -> None:
     """An experiment must not wait, nor fail."""
     explores = policy(mode="threshold", exploration={"share": 1.0, "max_share": 1.0})
@@ -159,7 +159,7 @@ CONTEXTS = st.builds(
     st.booleans(),
     st.lists(
         st.builds(
-            lambda pool, available, full: replace(pool, available=available, in_flight=8 * full),
+            lambda pool, available, full: pool._replace(available=available, in_flight=8 * full),
             st.sampled_from([NGRAM, DRAFT]),
             st.booleans(),
             st.booleans(),

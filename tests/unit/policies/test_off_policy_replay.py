@@ -269,7 +269,7 @@ def test_only_step_times_can_be_logged() -> None:
             return 1.0
 
     one = context()
-    pool = replace(one.pools[0], step_time=Clockwork())
+    pool = one.pools[0]._replace(step_time=Clockwork())
     with pytest.raises(TypeError, match="StepTime"):
         logged_context(replace(one, pools=(pool,)))
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.unit
             "a:\n  b:\n    d: 2  # x\n    c: 7\n\n# y\nz: 1\n",
             id="new line",
         ),
+        pytest.param('{"a": {"e": 1}}', '{"a": {"e": 1, "b": {"c": 7}}}', id="JSON stays JSON"),
         pytest.param("a:\n  e: [1,\n   2]", "a:\n  e: [1,\n   2]\n  b: {c: 7}", id="new last line"),
         pytest.param("a:\r\n  e: 1\r\n", "a:\r\n  e: 1\r\n  b: {c: 7}\r\n", id="Windows"),
         pytest.param(
