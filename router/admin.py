@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from policies.cost import PredictionError, calibration
@@ -95,10 +95,17 @@ class Admin:
         """
         rows = self._alpha.entries(task=task, tenant=tenant)
         return {
-            "entries": [{**row, "arm": self.decisions.arm(row["task"], row["tenant"])} for row in rows],
+            "entries": self._with_arms(rows),
             "store_up": self._snapshot.store_up,
             "store_age_s": self._snapshot.age_s(self._clock()),
         }
+
+    def totals(self, tenants: Collection[str | None]) -> list[dict[str, Any]]:
+        """The entries of `alpha` over all temperatures, of these tenants; None is the tasks' own."""
+        return self._with_arms(self._alpha.totals(tenants))
+
+    def _with_arms(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, "arm": self.decisions.arm(row["task"], row["tenant"])} for row in rows]
 
 
 def _event_entry(event: DriftEvent) -> dict[str, Any]:

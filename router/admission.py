@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from policies.admission import Cause, Gate, Ticket
 from policies.cost.decayed import DecayedRatio
 from policies.groups import Limits
+from router.background import repeated
 from router.errors import ApiError, TooManyRequestsError, UnavailableError
 from router.pools import Pools
 
@@ -124,9 +125,11 @@ class Admission:
 
     async def watch(self, sleep: Callable[[float], Any] = asyncio.sleep) -> None:
         """Keep the number of slots fresh for as long as the task lives."""
-        while True:
+
+        async def look() -> None:
             self.refresh()
-            await sleep(REFRESH_S)
+
+        await repeated("admission", look, REFRESH_S, sleep)
 
     async def _turn(self, ticket: Ticket, until_s: float) -> None:
         turn = self._turns[ticket] = asyncio.get_running_loop().create_future()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,11 +54,21 @@ class AlphaTable:
             if task in {None, name.task} and tenant in {None, name.tenant}
         ]
 
-    def _cells(self) -> dict[_Name, _Pair]:
-        """Every cell, decayed to now, with its replays beside it."""
+    def totals(self, tenants: Collection[str | None]) -> list[dict[str, Any]]:
+        """The rows over all temperatures of these tenants (None: the tasks' own); work for no other."""
+        return [
+            self._row(name, pair)
+            for name, pair in sorted(_over_temperatures(self._cells(tenants)).items(), key=_order)
+        ]
+
+    def _cells(self, tenants: Collection[str | None] | None = None) -> dict[_Name, _Pair]:
+        """Every cell, or those of some tenants, decayed to now, with its replays beside it."""
         now_s = self._clock()
         cells: dict[_Name, _Pair] = {}
-        for key, record in self._snapshot.items():
+        for key in self._snapshot:
+            if tenants is not None and key.tenant not in tenants:
+                continue
+            record = self._snapshot[key]
             name = _Name(key.served_profile, key.task, key.temperature, key.tenant)
             decayed = CellRecord(
                 record.decayed_to(now_s, self._half_life_s(key)), record.lifetime, record.updated_at_s

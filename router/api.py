@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,11 +22,13 @@ from router.errors import ApiError, BadRequestError, NotFoundError
 from router.guards import OperatorGuard
 from router.limits import HeadLimits, check_limits
 from router.models import ModelList
+from router.openapi import openapi_route
 from router.pools import Pools
 from router.requests import read_request
 from router.service import RoutingService
 from router.settings import DeploymentSettings
 from router.telemetry import Metrics
+from router.telemetry_engines import EngineMetrics
 from router.tenant_api import TenantApi, lower_case
 
 _log = logging.getLogger(__name__)
@@ -35,8 +38,16 @@ _ROUTED = ("/v1/chat/completions", "/v1/completions")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+class ApiPart(Protocol):
+    """Endpoints that stand on their own."""
+
+    def routes(self, guarded: Callable[[Handler], Handler]) -> Sequence[Route]:
+        """The endpoints; `guarded` makes a handler check that an operator asks."""
+        ...
+
+
 class Api:
-    """Builds the ASGI application around a service."""
+    """Builds the ASGI application around a service and `parts`, which bring endpoints of their own."""
 
     def __init__(
         self,
@@ -51,6 +62,8 @@ class Api:
         policy: PolicyAdmin,
         canary: CanaryAdmin,
         guard: OperatorGuard,
+        engines: EngineMetrics | None = None,
+        parts: Sequence[ApiPart] = (),
     ) -> None:
         self._settings = settings
         self._service = service
@@ -58,10 +71,12 @@ class Api:
         self._models = models
         self._admin = admin
         self._metrics = metrics
+        self._engines = engines
         self._tenants = tenants
         self._policy = policy
         self._canary = canary
         self._guard = guard
+        self._parts = parts
 
     def app(self) -> Starlette:
         """The application; every error it answers with is an OpenAI error object."""
@@ -80,6 +95,8 @@ class Api:
             Route("/admin/v1/tenants", self._guarded(self._tenant_state)),
             *self._policy.routes(self._guarded),
             *self._canary.routes(self._guarded),
+            openapi_route(),
+            *(route for part in self._parts for route in part.routes(self._guarded)),
         ]
         app = Starlette(
             routes=routes,
@@ -92,6 +109,15 @@ class Api:
         return app
 
     async def _completion(self, request: Request) -> Response:
+        try:
+            response = await self._answered(request)
+        except Exception as error:
+            self._metrics.on_response(error.http_status if isinstance(error, ApiError) else ApiError.status)
+            raise
+        self._metrics.on_response(response.status_code)
+        return response
+
+    async def _answered(self, request: Request) -> Response:
         headers = lower_case(request)
         tenant = self._tenants.tenant(headers)  # before the body, which strangers could make a large one
         body = await self._body(request)
@@ -137,7 +163,8 @@ class Api:
 
     async def _prometheus(self, request: Request) -> Response:
         self._guard.check_metrics(request.headers)
-        return Response(self._metrics.exposition(), media_type="text/plain; version=0.0.4")
+        engines = await self._engines.exposition() if self._engines is not None else b""
+        return Response(self._metrics.exposition() + engines, media_type="text/plain; version=0.0.4")
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
@@ -151,7 +178,8 @@ class Api:
         return JSONResponse(self._admin.alpha(task=query.get("task"), tenant=query.get("tenant")))
 
     async def _decisions(self, request: Request) -> Response:
-        return JSONResponse(self._admin.decisions.listed(request.query_params))
+        parts = self._admin.decisions.written(request.query_params)
+        return StreamingResponse(parts, media_type="application/json")
 
     async def _replicas(self, _: Request) -> Response:
         return JSONResponse(self._admin.replicas())

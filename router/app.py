@@ -13,12 +13,11 @@ from replicas.deployment import ReplicaSpec, engine_deployment
 from replicas.hardware import assign_cores, available_cores
 from replicas.profiles import Profile
 from router.ingress import RouterIngress
-from router.settings import DeploymentSettings, parse_settings
+from router.settings import EMBEDDED_STORE, DeploymentSettings, parse_settings
 
 ROUTER = "router"
 
 _MIN_ONGOING = 1000
-_DRAIN_S = 20.0
 
 
 def build(args: Mapping[str, Any]) -> Any:
@@ -37,6 +36,7 @@ def application(settings: DeploymentSettings) -> Any:
         profile.name: engine_deployment(
             ReplicaSpec(profile, settings.model, on_cpu[profile.name], settings.fake_engines),
             cores=cores.get(profile.name, ()),
+            drain_s=settings.drain_s,
         )
         for profile in settings.profiles
     }
@@ -46,7 +46,9 @@ def application(settings: DeploymentSettings) -> Any:
         num_replicas=settings.routers,
         max_ongoing_requests=most,
         max_queued_requests=most,
-        graceful_shutdown_timeout_s=_DRAIN_S,
+        graceful_shutdown_timeout_s=settings.drain_s,
+        # New routers answer before the old ones go; but two cannot have the embedded store at once.
+        max_surge_percent=0 if settings.store.url == EMBEDDED_STORE else 100,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0},
     )(RouterIngress).bind(settings, engines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -116,9 +115,9 @@ class Decider:
 
     def _crowded(self, pool: Pool, work: Work, now_s: float) -> Pool:
         """The pool with what its crowd makes of it; of a full one how long requests stay, for the wait."""
-        pool = replace(pool, **self.crowds.met(pool, now_s)._asdict())
+        pool = pool._replace(**self.crowds.met(pool, now_s)._asdict())
         if not pool.full:
             return pool
         crowd = StepLoad(requests=pool.capacity / pool.replicas)
         expected_s = work.output_tokens * pool.step_time.seconds(crowd)
-        return replace(pool, residence_s=self._expectations.residence_s(pool.profile, expected_s, now_s))
+        return pool._replace(residence_s=self._expectations.residence_s(pool.profile, expected_s, now_s))

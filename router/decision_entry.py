@@ -17,6 +17,7 @@ def entry(outcome: Outcome) -> dict[str, Any]:
     counted = ending if ending is not None and ending.counted else None
     return {
         "request_id": request.request_id,
+        "trace_id": outcome.trace_id,
         "at": outcome.at_s,
         "decided_at": outcome.at_s - (outcome.total_s or 0.0),
         "tenant": request.tenant,
@@ -37,6 +38,9 @@ def entry(outcome: Outcome) -> dict[str, Any]:
         "expected_tokens": outcome.work.output_tokens if outcome.work else None,
         "arms": arm_scores(decision.scores),
         "intended": list(decision.intended) if decision.intended else None,
+        "holdout_share": decision.context.policy.holdout_share
+        if decision.chances and decision.context is not None
+        else 0.0,
         "policy": outcome.policy,
         "canary": outcome.canary,
         "result": outcome.result,

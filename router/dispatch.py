@@ -11,9 +11,10 @@ from policies.decide import Decision, Work
 from policies.resolve import EffectivePolicy
 from replicas.frames import Ending, Frame, ReplicaBusyError, ReplicaError
 from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
-from router.outcomes import Result
+from router.outcomes import Outcome, Result
 from router.replaying import Transcript
 from router.requests import RoutedRequest
+from router.tracing import NO_TRACE, RequestTrace
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Dispatch:
     """When that is over, by the event loop's time."""
     canary: bool = False
     """Whether the canary's candidate decides it, instead of the policy in force."""
+    instead: bool = False
+    """Whether the candidate should have, but failed to."""
     transcript: Transcript | None = None
     """The tokens the client has; None where nobody asks for them."""
     status: int = 0
@@ -56,6 +59,7 @@ class Dispatch:
     """Pools where it failed."""
     avoid: frozenset[str] = frozenset()
     """Those among them that should not get it again."""
+    trace: RequestTrace = NO_TRACE
 
     def note(self, frame: Frame) -> bool:
         """Take in a frame that goes to the client; whether it is the first."""
@@ -67,6 +71,37 @@ class Dispatch:
         if frame.ending is not None:
             self.ending = frame.ending
         return first
+
+    @property
+    def sent_tokens(self) -> int:
+        """Tokens of the answer that the client has, where anybody asks for them."""
+        return len(self.transcript.answer) if self.transcript is not None else 0
+
+    def outcome(
+        self, result: Result, *, status: int, error: str | None, at_s: float, total_s: float
+    ) -> Outcome:
+        """The record of it, now that it is over."""
+        return Outcome(
+            request=self.request,
+            task=self.task,
+            confidence=self.confidence,
+            decision=self.decision,
+            policy=self.policy_label,
+            canary=self.canary,
+            instead=self.instead,
+            result=result,
+            status=status,
+            at_s=at_s,
+            decision_s=self.decision_s,
+            work=self.work,
+            ttft_s=self.ttft_s,
+            total_s=total_s,
+            failovers=self.failovers,
+            continued=self.continued,
+            ending=self.ending,
+            error=error,
+            trace_id=self.trace.trace_id,
+        )
 
     @property
     def origin(self) -> Origin:

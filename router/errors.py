@@ -70,6 +70,10 @@ class NotAllowedError(ApiError):
     status = 401
     kind = "AuthenticationError"
 
+    def headers(self) -> dict[str, str]:
+        """Names the scheme, as HTTP asks of a 401."""
+        return {"WWW-Authenticate": "Bearer"} if self.http_status == self.status else {}
+
 
 class InvalidKeyError(NotAllowedError):
     """No API key, or one nobody has; type and code are OpenAI's own."""
@@ -78,10 +82,6 @@ class InvalidKeyError(NotAllowedError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="invalid_api_key")
-
-    def headers(self) -> dict[str, str]:
-        """Names the scheme, as HTTP asks of a 401."""
-        return {"WWW-Authenticate": "Bearer"}
 
 
 class NotFoundError(ApiError):

@@ -122,6 +122,8 @@ class Failover:
 
     def _move(self, dispatch: Dispatch, error: ReplicaError) -> None:
         """Decide again. What is known to have failed counts as away now, so that leads elsewhere."""
+        tokens = dispatch.sent_tokens
+        dispatch.trace.moved(error, tokens=tokens)
         failed = frozenset({dispatch.decision.profile})
         known = bool(error.replica or error.process)
         if not known or failed <= dispatch.failed_at:
@@ -131,11 +133,11 @@ class Failover:
             dispatch.request, dispatch.task, dispatch.policy, canary=dispatch.canary, avoid=dispatch.avoid
         )
         dispatch.decision = replace(again, reason=Reason.FAILOVER)
+        dispatch.trace.decided(dispatch.decision, dispatch.policy_label)
         dispatch.home = "" if home == error.replica else home
         dispatch.failovers += 1
         if dispatch.status:
             dispatch.continued += 1
-        tokens = len(dispatch.transcript.answer) if dispatch.transcript is not None else 0
         _log.info(
             "request %s goes on at %s after %d tokens: %s",
             dispatch.request.request_id,
@@ -151,34 +153,38 @@ class Failover:
         """
         request, decision = dispatch.request, dispatch.decision
         resume = _resume(dispatch)
-        call = Call(
-            request_id=request.request_id,
-            path=request.path,
-            body=request.body,
-            k=decision.k,
-            details=request.hints.details,
-            prompt_tokens=dispatch.transcript is not None and resume is None,
-            resume=resume,
-            cache_salt=request.cache_salt,
-        )
         part = part_of(decision.score, dispatch.work)
         held: list[Frame] = []
         ended = streaming = False
-        async with aclosing(self._pools.serve(decision.profile, call, part, dispatch.home)) as frames:
-            async for frame in frames:
-                if frame.status:
-                    streaming = frame.content_type.startswith("text/event-stream")
-                    if resume is not None and not streaming:
-                        raise ReplicaError("the other engine would not go on with the stream")
-                ended = frame.ending is not None
-                if streaming:
-                    yield frame
-                    continue
-                held.append(frame)
-                if ended:
-                    yield joined(held)
-        if not ended:
-            raise ReplicaError("the engine's answer just ended")
+        number, tokens = dispatch.failovers + 1, dispatch.sent_tokens
+        with dispatch.trace.attempt(decision, number=number, tokens=tokens) as attempt:
+            call = Call(
+                request_id=request.request_id,
+                path=request.path,
+                body=request.body,
+                k=decision.k,
+                details=request.hints.details,
+                prompt_tokens=dispatch.transcript is not None and resume is None,
+                resume=resume,
+                cache_salt=request.cache_salt,
+                trace=attempt.headers,
+            )
+            async with aclosing(self._pools.serve(decision.profile, call, part, dispatch.home)) as frames:
+                async for frame in frames:
+                    if frame.status:
+                        attempt.answered(frame)
+                        streaming = frame.content_type.startswith("text/event-stream")
+                        if resume is not None and not streaming:
+                            raise ReplicaError("the other engine would not go on with the stream")
+                    ended = frame.ending is not None
+                    if streaming:
+                        yield frame
+                        continue
+                    held.append(frame)
+                    if ended:
+                        yield joined(held)
+            if not ended:
+                raise ReplicaError("the engine's answer just ended")
 
 
 def is_continuable(fields: Mapping[str, Any]) -> bool:

@@ -26,8 +26,9 @@ class OperatorGuard:
        here (of another origin, or under a name of their own that resolves to this machine).
     3. What a request says of itself can only close the API, never open it.
 
-    Metrics name no tenant, but tell how busy the fleet is and with what. A token of their own, or the admin
-    token, opens them; without one of their own they are open to programs of this machine as under 2.
+    Metrics name the tenants that the policy names, and tell how busy the fleet is and with what. A token of
+    their own, or the admin token, opens them; without one of their own they are open to programs of this
+    machine as under 2.
     """
 
     def __init__(

@@ -13,9 +13,11 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from policies.learner import Drafter
+from replicas.logs import configure_logging
 from router.admin import Admin
 from router.admin_canary import CanaryAdmin
 from router.admin_policy import PolicyAdmin
+from router.admin_policy_draft import PolicyDrafts
 from router.admission import Admission
 from router.admission_metrics import AdmissionCollector
 from router.api import Api
@@ -25,6 +27,7 @@ from router.canary_metrics import CanaryCollector
 from router.canary_store import ConnectedCanaries
 from router.canary_watch import CanaryWatch
 from router.costs import read_calibration
+from router.dashboard import About, Dashboard, Sources
 from router.deciding import Decider
 from router.decision_log import opened_log
 from router.decision_log_metrics import DecisionLogCollector
@@ -32,7 +35,6 @@ from router.drifting import Drifting
 from router.expectations import Expectations
 from router.guards import OperatorGuard
 from router.learning import Learning
-from router.logs import configure_logging
 from router.models import ModelList
 from router.policy_changes import PolicyChanges
 from router.policy_source import PolicySource
@@ -41,6 +43,8 @@ from router.policy_sync import PolicySync, PolicySyncSettings
 from router.pools import PoolClient, Pools
 from router.preference_store import ConnectedPreferences
 from router.replaying import Replayer, ReplayTotals, copying_pools
+from router.savings_part import Savings
+from router.savings_store import ConnectedSavings
 from router.serve_pools import ServePool
 from router.service import RoutingService
 from router.settings import (
@@ -50,6 +54,7 @@ from router.settings import (
     admin_token,
     metrics_token,
     store_dir,
+    store_url,
 )
 from router.shadow import Shadow
 from router.stats import StatsBuffer
@@ -59,9 +64,14 @@ from router.store import StoreSettings as ConnectionSettings
 from router.tasks.custom import PolicyClassifier, load_classifier
 from router.tasks.trained import trained_classifier
 from router.telemetry import Metrics
+from router.telemetry_alpha import AlphaCollector
+from router.telemetry_engines import EngineMetrics
+from router.telemetry_pools import PoolCollector
+from router.telemetry_ray import RayMirror
 from router.telemetry_state import StateSources
 from router.tenant_api import TenantApi
 from router.tenants import Tenants
+from router.tracing import opened_tracer
 from router.valkey import EmbeddedValkey
 from router.valkey_watch import keep_alive
 
@@ -69,14 +79,21 @@ _POLL_INTERVAL_S = 1.0
 
 
 class Router:
-    """One router over its pools. `clients` has an entry for every profile of the settings."""
+    """One router over its pools. `clients` has an entry for every profile of the settings.
 
-    def __init__(self, settings: DeploymentSettings, clients: Mapping[str, PoolClient]) -> None:
+    In Ray, `name` tells its metrics there from those of other routers.
+    """
+
+    def __init__(
+        self, settings: DeploymentSettings, clients: Mapping[str, PoolClient], name: str | None = None
+    ) -> None:
+        self._name = name
         self._clock = clock = time.time
         self._settings = settings
         self._pools = Pools(
             [(profile, clients[profile.name]) for profile in settings.profiles],
             calibration=read_calibration(Path(settings.calibration)) if settings.calibration else None,
+            silence_s=settings.failover.silence_s,
         )
         expectations = Expectations()
         self._tenants = Tenants(settings.tenancy)
@@ -109,7 +126,7 @@ class Router:
             clock=clock,
         )
         replays = ReplayTotals()
-        metrics = Metrics(
+        self.metrics = metrics = Metrics(
             StateSources(
                 snapshot=self._buffer,
                 policies=self._policies,
@@ -117,7 +134,17 @@ class Router:
                 forecaster=decider.forecaster,
                 replays=replays,
                 clock=clock,
-            )
+            ),
+            drafting=[profile.name for profile in settings.profiles if profile.speculative],
+        )
+        metrics.registry.register(AlphaCollector(self._buffer, learning, self._policies, clock))
+        metrics.registry.register(PoolCollector(self._pools, learning))
+        self._dashboard = Dashboard(
+            Sources(admin, lambda: self._admission, self._policies, self._buffer, clock),
+            About(settings.model.name, settings.routers, self._policy_sync.router_id, clock()),
+            pools=self._pools,
+            predictions=expectations.predictions,
+            canary=lambda: self._canary.state,
         )
         copying = copying_pools(settings.profiles, settings.model) if _drafters_copy(settings) else ()
         drifting = Drifting(
@@ -125,7 +152,7 @@ class Router:
             policies=self._policies,
             learning=learning,
             replayed=[pool.profile for pool in copying],
-            hooks=(admin.on_drift, metrics.on_drift),
+            hooks=(admin.on_drift, metrics.on_drift, self._dashboard.on_drift),
         )
         self._decision_log = log = opened_log(settings.decision_log)
         admin.decisions.log = log
@@ -140,6 +167,15 @@ class Router:
             self._pools, queue_per_slot=settings.admission.queue_per_slot, routers=settings.routers
         )
         metrics.registry.register(AdmissionCollector(self._admission))
+        self._tracer = opened_tracer(settings.model.name)
+        self._savings = Savings(
+            pools=self._pools,
+            learning=learning,
+            policies=self._policies,
+            tenancy=self._tenants.tenancy,
+            reserved=self._is_known,
+            clock=clock,
+        )
         shadow = Shadow()
         changes = PolicyChanges(self._policy_sync, clock, self._tenants.with_keys)
         policy_admin = PolicyAdmin(self._policies, self._policy_sync, changes)
@@ -164,14 +200,18 @@ class Router:
                     drifting.on_outcome,
                     self._canary.on_outcome,
                     shadow.on_outcome,
+                    self._dashboard.on_outcome,
+                    self._savings.on_outcome,
                     *((log.on_outcome,) if log else ()),
                 ),
                 clock=clock,
+                tracer=self._tracer,
             ),
             pools=self._pools,
             models=ModelList(self._pools),
             admin=admin,
             metrics=metrics,
+            engines=EngineMetrics(self._pools),
             tenants=TenantApi(
                 tenancy=self._tenants.tenancy,
                 preferences=self._tenants.preferences,
@@ -185,6 +225,7 @@ class Router:
                 metrics_token=metrics_token(),
                 open_admin=settings.http.open_admin,
             ),
+            parts=(self._dashboard, self._savings, PolicyDrafts(self._policies, changes)),
         )
         self._resources = ExitStack()
         self._sync: StatsSync | None = None
@@ -192,7 +233,7 @@ class Router:
 
     def app(self) -> ASGIApp:
         """The ASGI application."""
-        return self._api.app()
+        return self._tracer.wrapped(self._api.app())
 
     async def start(self) -> None:
         """Start the background tasks in the running event loop."""
@@ -219,22 +260,29 @@ class Router:
                 self._canary.run(ConnectedCanaries(store, model), _POLL_INTERVAL_S), name="follow-canary"
             ),
             asyncio.create_task(self._replayer.run(), name="replay-answers"),
+            asyncio.create_task(self._dashboard.run(), name="sample-dashboard"),
+            self._savings.start(ConnectedSavings(store, model), settings.flush_interval_s),
             asyncio.create_task(
                 self._learning.keep_fresh(self._clock, self._decider.crowds.refresh),
                 name="keep-estimates-fresh",
             ),
             *await self._tenants.start(ConnectedPreferences(store, model), _POLL_INTERVAL_S),
         ]
+        if self._name is not None:
+            mirror = RayMirror(self.metrics.registry, self._name)
+            self._tasks.append(asyncio.create_task(mirror.run(), name="mirror-metrics"))
 
     async def close(self) -> None:
         """End the background tasks; what was learned is written first."""
         tasks, self._tasks = self._tasks, []
         await ended(tasks)
         await self._policy_sync.close()
+        await self._savings.close()
         if self._sync is not None:
             await self._sync.close()
         if self._decision_log is not None:
             await asyncio.to_thread(self._decision_log.close)
+        await asyncio.to_thread(self._tracer.close)
         self._resources.close()
 
     def _is_known(self, tenant: str) -> bool:
@@ -243,7 +291,7 @@ class Router:
 
     def _store_url(self, store: StoreSettings) -> str:
         if store.url != EMBEDDED_STORE:
-            return store.url
+            return store_url(store)
         server = self._resources.enter_context(EmbeddedValkey(store_dir()))
         self._tasks.append(asyncio.create_task(keep_alive(server), name="keep-store-alive"))
         return server.url
@@ -267,7 +315,8 @@ class RouterIngress:
         self, settings: DeploymentSettings, engines: Mapping[str, Any]
     ) -> None:
         configure_logging("router")
-        self._router = Router(settings, {name: ServePool(handle) for name, handle in engines.items()})
+        clients = {name: ServePool(handle) for name, handle in engines.items()}
+        self._router = Router(settings, clients, name=serve.get_replica_context().replica_id.unique_id)
         await self._router.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

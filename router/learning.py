@@ -12,6 +12,7 @@ from policies.cells import Origin
 from policies.evidence import RequestSteps
 from policies.learner import Drafter, Evidence, Learner
 from replicas.frames import Ending
+from router.background import repeated
 
 _log = logging.getLogger(__name__)
 
@@ -59,12 +60,14 @@ class Learning:
 
         `refreshes` are called as well, with the time.
         """
-        while True:
+
+        async def read() -> None:
             now_s = clock()
             self.learner.refresh(now_s)
             for refresh in refreshes:
                 refresh(now_s)
-            await sleep(_REFRESH_S)
+
+        await repeated("estimates", read, _REFRESH_S, sleep)
 
     def _complain(self, profile: str, problem: str) -> None:
         """Log the first problem of a kind: an engine that lies does so with every request."""

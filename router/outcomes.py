@@ -38,6 +38,10 @@ class Outcome:
     error: str | None = None
     canary: bool = False
     """Whether the canary's candidate decided it."""
+    instead: bool = False
+    """Whether the candidate should have, but failed to."""
+    trace_id: str | None = None
+    """Of its trace, as 32 hexadecimal digits; None where it was not traced."""
 
 
 OutcomeHook = Callable[[Outcome], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -15,11 +14,15 @@ from policies.inflight import InFlight
 from replicas.frames import Call, Frame, ReplicaError
 from replicas.profiles import Profile
 from router.costs import PoolCost
+from router.silence import Silence
+from router.waiting import Wait
 
 _log = logging.getLogger(__name__)
 
 LOAD_FRESH_S: Final = 5.0
 """Older reports of a replica's load say nothing of now."""
+SILENCE_S: Final = 10.0
+"""A call that has no frame for so long makes the router ask whether its replica works."""
 _FAILURE_FRESH_S: Final = 10.0
 
 
@@ -38,7 +41,10 @@ class PoolClient(Protocol):
         ...
 
     async def status(self, home: str = "", avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """A replica's own account of itself; which one's, as for `serve`."""
+        """A replica's own account of itself.
+
+        That of `home` and of no other while the pool has it; else of one that is not to be avoided.
+        """
         ...
 
 
@@ -56,38 +62,6 @@ class ReportedLoad(NamedTuple):
     running: int
     own_in_flight: int
     at_s: float
-
-
-class Wait:
-    """A call's waiting for its frames, which can be given up from elsewhere.
-
-    An `asyncio.timeout` that is rescheduled would do the same, and take 5 µs more for every frame.
-    """
-
-    __slots__ = ("_given_up", "_task")
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[Any] | None = None
-        self._given_up = False
-
-    async def next_of(self, frames: AsyncGenerator[Frame, None]) -> Frame | None:
-        """The next frame, None after the last. Raises ReplicaError when the wait for it is given up."""
-        self._task = task = asyncio.current_task()
-        before = task.cancelling() if task is not None else 0
-        try:
-            return await anext(frames, None)
-        except asyncio.CancelledError:
-            if self._given_up and task is not None and task.uncancel() <= before:
-                raise ReplicaError("the pool stopped answering during the request") from None
-            raise
-        finally:
-            self._task = None
-
-    def give_up(self) -> None:
-        """End the wait, if there is one now."""
-        if self._task is not None and not self._given_up:
-            self._given_up = True
-            self._task.cancel()
 
 
 @dataclass(slots=True)
@@ -110,6 +84,7 @@ class PoolState:
     last_frame_s: float = float("-inf")
     waiting: set[Wait] = field(default_factory=set)
     """Of the calls in flight."""
+    silence: Silence = field(default_factory=lambda: Silence(SILENCE_S))
     _failures: list[_Failure] = field(default_factory=list)
 
     @property
@@ -146,7 +121,9 @@ class PoolState:
                 name: load for name, load in self.reported.items() if now_s - load.at_s <= LOAD_FRESH_S
             }
             self.reported[str(status.get("replica"))] = ReportedLoad(running, self.in_flight, now_s)
-        self.worked(str(status.get("replica") or ""), now_s)
+        replica = str(status.get("replica") or "")
+        self.worked(replica, now_s)
+        self.silence.answered(replica, status, now_s)
         if not self.available:
             _log.info("pool %s is ready", self.profile.name)
         self.available, self.failed_polls, self.last_error = True, 0, None
@@ -193,6 +170,31 @@ class PoolState:
     def give_up_waiting(self) -> None:
         """Fail the calls that wait for a pool that answers nothing."""
         for wait in self.waiting:
+            wait.give_up()
+
+    def silent_limit_s(self) -> float:
+        """How long its calls may wait for a frame before its replicas are asked whether they work."""
+        return self.silence.limit_s((self.step_time or self.cost.step_time).plain_s())
+
+    def gave_up(self, replica: str, why: str, now_s: float) -> bool:
+        """A replica hangs: its calls go elsewhere, and those that may be there do when they are late.
+
+        Whether the pool is lost with it.
+        """
+        lost = self.failed(
+            ReplicaError(f"{replica or self.profile.name} hangs: {why}", replica=replica), now_s
+        )
+        _log.warning("pool %s: replica %s hangs: %s", self.profile.name, replica, why)
+        self.silence.gave_up(replica, now_s)
+        for wait in self.waiting:
+            if wait.replica == replica:
+                wait.give_up()
+        self.give_up_lost(now_s)
+        return lost
+
+    def give_up_lost(self, now_s: float) -> None:
+        """Fail the calls that may be at a replica that was given up."""
+        for wait in self.silence.lost(self.waiting, now_s, self.silent_limit_s()):
             wait.give_up()
 
     def avoided(self, now_s: float) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -15,16 +14,14 @@ from policies.ejection import Ejections
 from policies.inflight import PLAIN, Part
 from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
 from replicas.profiles import Profile
+from router.background import repeated
 from router.costs import PoolCost
-from router.pool_state import PoolClient, PoolState, Wait
+from router.polling import Poller
+from router.pool_state import SILENCE_S, PoolClient, PoolState
+from router.silence import Silence
+from router.waiting import Wait
 
 __all__ = ["PoolClient", "PoolState", "Pools"]
-
-_log = logging.getLogger(__name__)
-
-_FAILED_POLLS = 3
-_PROBES = 2
-"""Replicas that are asked for by name in one poll."""
 
 
 class Pools:
@@ -33,6 +30,7 @@ class Pools:
     A failure takes a pool of one replica away until a poll succeeds, and ejects it for a time that grows with
     every ejection (`policies.ejection`): while that lasts it gets no requests though polls succeed, and then
     one at a time until one of them begins. In a pool of several, the same is done to the replica that failed.
+    One that hangs fails (`router.silence`).
     """
 
     def __init__(
@@ -41,15 +39,18 @@ class Pools:
         *,
         calibration: Mapping[str, Calibrated] | None = None,
         poll_timeout_s: float = 5.0,
+        silence_s: float = SILENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         known = calibration or {}
         self._states = {
-            profile.name: PoolState(profile, client, PoolCost(profile, known.get(profile.name)))
+            profile.name: PoolState(
+                profile, client, PoolCost(profile, known.get(profile.name)), silence=Silence(silence_s)
+            )
             for profile, client in clients
         }
         self._ejections = Ejections()
-        self._poll_timeout_s = poll_timeout_s
+        self._poller = Poller(timeout_s=poll_timeout_s, clock=clock)
         self._clock = clock
 
     def __iter__(self) -> Iterator[PoolState]:
@@ -116,18 +117,19 @@ class Pools:
         state = self._states[profile]
         several = state.profile.replicas > 1
         replica = ""
-        wait = Wait()
+        wait = Wait(self._clock())
         state.waiting.add(wait)
         state.flying.add(part)
         try:
             avoid = state.avoided(self._clock()) if several else frozenset[str]()
             async with aclosing(state.client.serve(call, home if several else "", avoid)) as frames:
-                while (frame := await wait.next_of(frames)) is not None:
+                while (frame := await wait.next_of(frames, self._clock())) is not None:
                     state.last_frame_s = self._clock()
                     if frame.status:
-                        replica = frame.replica
+                        replica = wait.replica = frame.replica
                         state.worked(replica, state.last_frame_s)
                         self._ejections.worked(profile, state.last_frame_s)
+                    state.silence.framed(replica, state.last_frame_s)
                     yield frame
         except ReplicaBusyError:
             raise
@@ -148,59 +150,21 @@ class Pools:
 
     async def watch(self, interval_s: float, sleep: Callable[[float], Any] = asyncio.sleep) -> None:
         """Poll for as long as the task lives."""
-        while True:
-            await self.poll()
-            await sleep(interval_s)
+        await repeated("pools", self.poll, interval_s, sleep)
 
     def _compare_costs(self) -> None:
         """What one pool's passes say of another's: all decode the same target."""
         now_s = self._clock()
-        fastest_s = min(
-            (
-                state.cost.step_time.plain_s()
-                for state in self._states.values()
-                if state.cost.measured_of_late(now_s)
-            ),
-            default=None,
-        )
+        plain_s = [
+            state.cost.step_time.plain_s()
+            for state in self._states.values()
+            if state.cost.measured_of_late(now_s)
+        ]
+        # Where passes vary more than they take, a fit may put all of their time down to something else.
+        fastest_s = min((seconds for seconds in plain_s if seconds > 0), default=None)
         for state in self._states.values():
             state.step_time = state.cost.believed(now_s, fastest_s)
 
     async def _poll(self, state: PoolState) -> None:
-        began_s = self._clock()
-        try:
-            avoid = state.avoided(began_s)
-            async with asyncio.timeout(self._poll_timeout_s):
-                status = await (state.client.status(avoid=avoid) if avoid else state.client.status())
-            state.note(status, self._clock())
-            for replica in state.replicas.half_open(began_s)[:_PROBES]:
-                await self._probe(state, replica)
-        except ReplicaError as error:
-            state.failed_polls += 1
-            state.failed(error, self._clock())
-        except TimeoutError:
-            state.failed_polls += 1
-            # One that was just seen working may only be busy; one that never answered is not there.
-            if state.last_frame_s >= began_s:
-                return
-            suspect = state.failed_of_late(began_s) > 0
-            if not state.available or suspect or state.failed_polls >= _FAILED_POLLS:
-                state.lose("no answer")
-                state.give_up_waiting()
-        except Exception as error:  # noqa: BLE001 - see below
-            # A watch that ended would silently leave every pool as it is; the next round may work.
-            _log.exception("pool %s: unexpected answer to a poll", state.profile.name)
-            state.lose(f"{type(error).__name__}: {error}")
-
-    async def _probe(self, state: PoolState, replica: str) -> None:
-        """See whether a replica whose time is over works."""
-        try:
-            async with asyncio.timeout(self._poll_timeout_s):
-                status = await state.client.status(replica)
-        except (ReplicaError, TimeoutError):
-            state.replicas.failed(replica, self._clock(), members=state.profile.replicas)
-            return
-        if status.get("replica") == replica:
-            state.replicas.worked(replica, self._clock())
-        else:  # it is gone, or another one would have no reason to answer
-            state.replicas.forget(replica)
+        if await self._poller.poll(state):
+            self._ejections.failed(state.profile.name, self._clock(), members=len(self._states))

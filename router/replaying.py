@@ -56,11 +56,21 @@ class Transcript:
 
     prompt: bytes = b""
     answer: array[int] = field(default_factory=lambda: array("I"))
+    readable: bool = True
+    """Whether all of them were token ids. What else a frame has is still good for its client."""
 
     def note(self, frame: Frame) -> None:
         """Take a frame's tokens."""
-        self.prompt = self.prompt or frame.prompt_token_ids
-        self.answer.extend(frame.token_ids)
+        if not self.readable:
+            return
+        try:
+            self.answer.extend(frame.token_ids)
+            self.prompt = self.prompt or frame.prompt_token_ids
+            self.readable = len(self.prompt) % self.answer.itemsize == 0
+        except (OverflowError, TypeError):
+            self.readable = False
+        if not self.readable:
+            self.prompt, self.answer = b"", array("I")
 
     def is_whole(self, ending: Ending) -> bool:
         """Whether every token is here and the target was not interrupted.
@@ -170,8 +180,12 @@ class Replayer:
     async def _replay(self, waiting: _Waiting) -> float:
         """Replay one answer for every pool; returns the seconds of a core this took."""
         found, used_s = await asyncio.to_thread(self._timed, waiting.transcript)
-        for profile, counters in found:
-            self._sink(profile, waiting.origin, counters, self._clock())
+        try:
+            for profile, counters in found:
+                self._sink(profile, waiting.origin, counters, self._clock())
+        except Exception:  # noqa: BLE001 - nor may it end for what comes of one
+            _log.exception("what a replay found could not be counted")
+            found = []
         if found:
             self.totals.replayed += 1
         else:

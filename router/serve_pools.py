@@ -46,8 +46,8 @@ class ServePool:
                 response.cancel()
 
     async def status(self, home: str = "", avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """One replica's account of itself."""
-        response = _placed(self._status, home, avoid).remote()
+        """One replica's account of itself; see `PoolClient.status`."""
+        response = _placed(self._status, home, avoid, only=bool(home)).remote()
         try:
             result: dict[str, Any] = await response
         except (RayError, RayServeException) as error:
@@ -58,9 +58,9 @@ class ServePool:
         return result
 
 
-def _placed(handle: Any, home: str, avoid: frozenset[str]) -> Any:
+def _placed(handle: Any, home: str, avoid: frozenset[str], *, only: bool = False) -> Any:
     # A handle with an option more is made in 5 µs.
-    return handle.options(session_id=place(home, avoid)) if home or avoid else handle
+    return handle.options(session_id=place(home, avoid, only=only)) if home or avoid else handle
 
 
 def _translated(error: Exception) -> Exception:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from replicas.frames import Frame
+from replicas.logs import bind
 from router.admission import Admission, Slot
 from router.canary import Canary
+from router.choosing import choose
 from router.deciding import Decider
 from router.details import details, headers, spliced
 from router.dispatch import Dispatch
@@ -23,11 +25,12 @@ from router.errors import ApiError, TooManyRequestsError
 from router.expectations import predicted_decode_s
 from router.failover import Failover
 from router.learning import Learning
-from router.outcomes import Outcome, OutcomeHook, Result
+from router.outcomes import OutcomeHook, Result
 from router.pools import Pools
 from router.replaying import Replayer, Transcript
 from router.requests import RoutedRequest
 from router.tasks import TaskClassifier, request_text
+from router.tracing import NoTracer, Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class RoutingService:
         hooks: Iterable[OutcomeHook] = (),
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
+        tracer: Tracer | None = None,
     ) -> None:
         self._policies = policies
         self._failover = Failover(pools=pools, decider=decider)
@@ -66,6 +70,7 @@ class RoutingService:
         self._decider = decider
         self._replayer = replayer
         self._hooks = tuple(hooks)
+        self._tracer = tracer or NoTracer()
         self._clock = clock
         self._timer = timer
         self._admission = admission or Admission(pools, timer=timer)
@@ -96,19 +101,18 @@ class RoutingService:
 
     def _begin(self, request: RoutedRequest) -> Dispatch:
         started, arrived_s = self._timer(), asyncio.get_running_loop().time()
+        trace = self._tracer.begin(request)
+        bind(request.request_id, trace.trace_id)
         if request.hints.task is not None:
             task, confidence = request.hints.task, 1.0
         else:
             found = self._classifier.classify(request_text(request.fields))
             task, confidence = found.task, found.confidence
-        chosen = self._policies.choose(tenant=request.tenant, task=task)
-        decision, work, home = self._decider.decide(
-            request,
-            task,
-            chosen.policy,
-            canary=chosen.canary,
-            sent=self._admission.has_room(request.tenant, chosen.policy.limits),
+        trace.classified(task, confidence, hinted=request.hints.task is not None)
+        chosen, (decision, work, home) = choose(
+            self._policies, self._decider, request, task, self._admission.has_room
         )
+        trace.decided(decision, chosen.label)
         limit_s = chosen.policy.limits.deadline
         deadline_s = min(limit_s, request.hints.deadline_s or limit_s)
         return Dispatch(
@@ -118,6 +122,7 @@ class RoutingService:
             policy=chosen.policy,
             policy_label=chosen.label,
             canary=chosen.canary,
+            instead=chosen.instead,
             decision=decision,
             work=work,
             home=home,
@@ -126,6 +131,7 @@ class RoutingService:
             deadline_s=deadline_s,
             until_s=arrived_s + deadline_s,
             transcript=self._transcript(request),
+            trace=trace,
         )
 
     def _transcript(self, request: RoutedRequest) -> Transcript | None:
@@ -142,10 +148,12 @@ class RoutingService:
             slot = await self._admission.enter(
                 dispatch.request.tenant, dispatch.policy.limits, dispatch.until_s
             )
+            dispatch.trace.admitted(waited=slot.waited)
             if slot.waited:  # what was decided when it came is out of date
                 dispatch.decision, dispatch.work, dispatch.home = self._decider.decide(
                     dispatch.request, dispatch.task, dispatch.policy, canary=dispatch.canary
                 )
+                dispatch.trace.decided(dispatch.decision, dispatch.policy_label)
             async with aclosing(self._failover.frames(dispatch)) as frames:
                 while True:
                     # One timer per frame: the task that reads the first frame need not read the others.
@@ -218,32 +226,17 @@ class RoutingService:
 
     def _finish(self, dispatch: Dispatch, result: Result, *, status: int, error: str | None) -> None:
         now_s = self._clock()
+        dispatch.trace.finishing(result)
         if result == "completed" and dispatch.ending is not None:
             decision, ending, origin = dispatch.decision, dispatch.ending, dispatch.origin
             self._learning.record(decision.profile, origin, decision.k, ending, now_s)
             if self._replayer is not None and dispatch.transcript is not None:
                 self._replayer.submit(dispatch.transcript, ending, origin)
-        outcome = Outcome(
-            request=dispatch.request,
-            task=dispatch.task,
-            confidence=dispatch.confidence,
-            decision=dispatch.decision,
-            policy=dispatch.policy_label,
-            canary=dispatch.canary,
-            result=result,
-            status=status,
-            at_s=now_s,
-            decision_s=dispatch.decision_s,
-            work=dispatch.work,
-            ttft_s=dispatch.ttft_s,
-            total_s=self._timer() - dispatch.started_s,
-            failovers=dispatch.failovers,
-            continued=dispatch.continued,
-            ending=dispatch.ending,
-            error=error,
-        )
+        total_s = self._timer() - dispatch.started_s
+        outcome = dispatch.outcome(result, status=status, error=error, at_s=now_s, total_s=total_s)
         for hook in self._hooks:
             try:
                 hook(outcome)
             except Exception:  # noqa: BLE001 - one hook's failure must not cost the request or the other hooks
                 _log.exception("an outcome hook failed")
+        dispatch.trace.end(outcome)

@@ -110,6 +110,19 @@ class AdmissionSettings(_Settings):
     )
 
 
+class FailoverSettings(_Settings):
+    """When a replica that has not failed counts as failed."""
+
+    silence_s: float = Field(
+        10.0,
+        ge=1,
+        le=600,
+        description="A request that gets nothing for so long, and for 20 plain steps, makes the router ask "
+        "the replicas that may have it. One that leaves two questions unanswered hangs; so does one that "
+        "says it has made no step for six times as long.",
+    )
+
+
 class DeploymentSettings(_Settings):
     """The whole deployment."""
 
@@ -124,6 +137,14 @@ class DeploymentSettings(_Settings):
     http: HttpSettings = HttpSettings()
     decision_log: DecisionLogSettings = DecisionLogSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    failover: FailoverSettings = FailoverSettings()
+    drain_s: float = Field(
+        150.0,
+        ge=0,
+        le=86_400,
+        description="How long a router or an engine that is replaced or taken away may go on with the "
+        "requests it has. Longer than the policy's deadlines, so that a rolling update cuts none.",
+    )
     classifier: str | None = Field(
         None,
         description="package.module:ClassName of your own task classifier, a router.tasks.TaskClassifier.",

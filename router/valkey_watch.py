@@ -37,6 +37,9 @@ async def keep_alive(server: Revivable, sleep: Callable[[float], Awaitable[None]
         except EmbeddedValkeyError as error:
             _log.error("%s; statistics stay in memory meanwhile", error)
             ended = True
+        except Exception:  # noqa: BLE001 - a watch that ended would leave the store down for good
+            _log.exception("the embedded Valkey: unexpected failure; it is looked at again")
+            ended = True
         else:
             if ended:
                 _log.warning("the embedded Valkey had ended: started again")

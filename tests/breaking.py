@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +13,8 @@ import httpx
 import psutil
 
 REPLICA = "ray::ServeReplica:specroute:"
+EARLY = (3, 12)
+"""Events of a stream that has begun and is far from its end: so many at least, and fewer than so many."""
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Stream:
     profile: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     done: bool = False
+    over: bool = False
     error: dict[str, Any] | None = None
 
     @property
@@ -75,10 +76,37 @@ class Stream:
             found.append(f"{usage['completion_tokens']} tokens of {tokens}")
         return found
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is some tokens into its answer."""
+        return not self.over and len(self.events) >= EARLY[0]
 
-async def read(client: httpx.AsyncClient, body: dict[str, Any], headers: dict[str, str]) -> Stream:
-    """One chat stream, read to its end."""
+    @property
+    def early(self) -> bool:
+        """Whether most of a short answer is still to come, too."""
+        return self.begun and len(self.events) < EARLY[1]
+
+
+async def read(
+    client: httpx.AsyncClient,
+    body: dict[str, Any],
+    headers: dict[str, str],
+    seen: list[Stream] | None = None,
+) -> Stream:
+    """One chat stream, read to its end. It is put into `seen` before it is asked for."""
     stream = Stream(body["messages"][-1]["content"])
+    if seen is not None:
+        seen.append(stream)
+    try:
+        await _read(stream, client, body, headers)
+    finally:
+        stream.over = True
+    return stream
+
+
+async def _read(
+    stream: Stream, client: httpx.AsyncClient, body: dict[str, Any], headers: dict[str, str]
+) -> None:
     request = body | {"stream": True, "stream_options": {"include_usage": True}}
     headers = {"X-Specroute-Details": "1"} | headers
     async with client.stream("POST", "/v1/chat/completions", json=request, headers=headers) as response:
@@ -86,7 +114,7 @@ async def read(client: httpx.AsyncClient, body: dict[str, Any], headers: dict[st
         stream.profile = response.headers.get("x-specroute-profile", "")
         if response.status_code != httpx.codes.OK:
             stream.error = json.loads(await response.aread())["error"]
-            return stream
+            return
         async for line in response.aiter_lines():
             if line == "data: [DONE]":
                 stream.done = True
@@ -96,7 +124,6 @@ async def read(client: httpx.AsyncClient, body: dict[str, Any], headers: dict[st
                     stream.error = event["error"]
                 else:
                     stream.events.append(event)
-    return stream
 
 
 async def whole(client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[str, int]:
@@ -124,26 +151,24 @@ def kill(process: psutil.Process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], limit_s: float) -> float:
-    """Wait until `condition` holds; how long it took."""
-    began = time.monotonic()
-    while not await condition():
-        waited = time.monotonic() - began
-        assert waited < limit_s, f"not within {limit_s:g} s"
-        await asyncio.sleep(0.1)
-    return time.monotonic() - began
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs; one that has ended and whose parent has not noticed does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def pools(client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
     """What the admin API says of each pool."""
-    answer = (await client.get("/admin/v1/replicas")).json()
+    answer = (await client.get("/admin/v1/replicas")).raise_for_status().json()
     return {pool["profile"]: pool for pool in answer["pools"]}
 
 
 async def failovers(client: httpx.AsyncClient) -> dict[str, float]:
     """Requests moved so far, by stage."""
     found = {}
-    for line in (await client.get("/metrics")).text.splitlines():
+    for line in (await client.get("/metrics")).raise_for_status().text.splitlines():
         if line.startswith("specroute_failovers_total{"):
             name, value = line.rsplit(" ", 1)
             found[name.split('"')[1]] = float(value)

@@ -10,6 +10,7 @@ import breaking
 import httpx
 import psutil
 from services import Service
+from waiting import ANSWER_S, until_async
 
 MEMORY_MIB = 96
 """How much larger a process may be after some thousand requests; `make soak` measures its slope."""
@@ -43,9 +44,9 @@ def roles(service: Service) -> Counter[str]:
 async def counted(urls: list[str]) -> int:
     """Requests that the routers have counted, all together."""
     total = 0.0
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with httpx.AsyncClient(timeout=ANSWER_S) as http:
         for url in urls:
-            for line in (await http.get(f"{url}/metrics")).text.splitlines():
+            for line in (await http.get(f"{url}/metrics")).raise_for_status().text.splitlines():
                 if line.startswith("specroute_requests_total{"):
                     total += float(line.rsplit(" ", 1)[1])
     return round(total)
@@ -54,9 +55,9 @@ async def counted(urls: list[str]) -> int:
 async def in_flight(urls: list[str]) -> int:
     """Requests that the routers hold to be under way, and their replicas to be running."""
     found = 0
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with httpx.AsyncClient(timeout=ANSWER_S) as http:
         for url in urls:
-            for pool in (await http.get(f"{url}/admin/v1/replicas")).json()["pools"]:
+            for pool in (await http.get(f"{url}/admin/v1/replicas")).raise_for_status().json()["pools"]:
                 status: dict[str, Any] = pool["status"] or {}
                 found += pool["in_flight"] + status.get("running", 0) + status.get("waiting", 0)
     return found
@@ -69,14 +70,21 @@ class Books:
         self._service = service
         self._roles = roles(service)
         self._routers = routers(service)
+        self.since = 0
         self._memory = {process.pid: process.memory_info().rss for process, _ in self._routers}
 
     async def open(self) -> Books:
-        """Read the counters."""
+        """Read the counters; when no HAProxy is just taking over from another."""
+
+        def calm() -> bool:
+            self._roles = roles(self._service)
+            return self._roles["haproxy"] == 1
+
+        await until_async(calm)
         self._counted = await counted([url for _, url in self._routers])
         return self
 
-    async def settle(self, limit_s: float = 120) -> None:
+    async def settle(self, limit_s: float = 300) -> None:
         """Return when all processes are there again, no more than before, and nothing is in flight."""
 
         async def settled() -> bool:
@@ -85,19 +93,24 @@ class Books:
             found = await asyncio.to_thread(routers, self._service)
             if len(found) != self._roles["ray::ServeReplica:specroute:router"]:
                 return False
-            try:
-                return await in_flight([url for _, url in found]) == 0
-            except (httpx.HTTPError, ValueError, KeyError):
-                return False
+            return await in_flight([url for _, url in found]) == 0
 
         try:
-            await breaking.until(settled, limit_s)
+            await until_async(settled, limit_s)
         except AssertionError as error:
             raise AssertionError(f"{error}: {roles(self._service)} instead of {self._roles}") from None
 
-    async def counts(self) -> int:
-        """How many requests were counted since; only where no router was replaced."""
-        return await counted([url for _, url in self._routers]) - self._counted
+    async def counts(self, wanted: int) -> None:
+        """Return when so many requests were counted since; only where no router was replaced."""
+
+        async def agree() -> bool:
+            self.since = await counted([url for _, url in self._routers]) - self._counted
+            return self.since == wanted
+
+        try:
+            await until_async(agree, 120)
+        except AssertionError:
+            raise AssertionError(f"{self.since} requests were counted, not {wanted}") from None
 
     def growth_mib(self) -> float:
         """By how much the routers that are still there have grown, the worst of them."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import httpx
 from services import MODEL
+from waiting import ANSWER_S
 
 from replicas.fake_words import answer_ids, prompt_ids, text_of
 from replicas.frames import packed
@@ -76,7 +77,8 @@ class Clients:
 
     With `retry_s`, a request whose connection breaks, or that is told to come back, is sent again for so
     long, as clients in front of a proxy that ends do; without, a broken connection is a complaint.
-    Other refusals are complaints.
+    Other refusals are complaints. All questions and all strangers differ, unless there are only so many
+    `different` ones.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Clients:
         rate: float = 0.0,
         seed: int = 1,
         tokens: int = 24,
+        different: int = 0,
     ) -> None:
         self.tally = Tally()
         self._url = url
@@ -100,13 +103,14 @@ class Clients:
         self._rate = rate
         self._rng = Random(seed)
         self._tokens = tokens
+        self._different = different
         self._turns = itertools.count()
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         limits = httpx.Limits(max_connections=None)
-        self._http = httpx.AsyncClient(base_url=self._url, timeout=90, limits=limits)
+        self._http = httpx.AsyncClient(base_url=self._url, timeout=ANSWER_S, limits=limits)
         self._started_s = asyncio.get_running_loop().time()
         self._tasks = [asyncio.create_task(self._client()) for _ in range(self._at_once)]
         return self
@@ -162,7 +166,8 @@ class Clients:
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
         if self._rng.random() < self._strangers:
-            headers["X-Specroute-Tenant"] = f"stranger-{self._rng.getrandbits(48):x}"
+            stranger = self._rng.randrange(self._different or 2**48)
+            headers["X-Specroute-Tenant"] = f"stranger-{stranger:x}"
         elif self._tenants:
             headers["X-Specroute-Tenant"] = self._rng.choice(self._tenants)
         return headers
@@ -173,9 +178,10 @@ class Clients:
     async def _ask(self, kind: str, number: int) -> str:
         if kind == "bad":
             return await self._bad(number)
+        question = number % self._different if self._different else number
         body = {
             "model": MODEL,
-            "messages": [{"role": "user", "content": f"Question {number}: what follows?"}],
+            "messages": [{"role": "user", "content": f"Question {question}: what follows?"}],
             "max_tokens": 4 + number % self._tokens,
         }
         if kind == "whole":

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from replicas import progress
-from router import logs
+from replicas import logs, progress
 
 RUN_VARIABLE = "SPECROUTE_RUN"
 """Marks every process of one run, whoever started it."""
 
-_DIRECT_PORTS = 8
+_DIRECT_PORTS = 32
 _LONGEST_PARENT = 12
 
 
@@ -115,6 +114,23 @@ def _serve_transport(run: Run) -> dict[str, str]:
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         # The third failure counts: with Serve's 10 s nothing listens for half a minute after HAProxy died.
         "PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # A router that ends before it has answered: haproxy.sh says which requests another one gets then, and
+        # a request is kept for that while it fits into the buffer.
+        "HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "HAPROXY_RETRIES": "3",
+        "HAPROXY_TUNE_BUFSIZE": str(64 * 2**10),
+        # One refused connection is enough: health checks tell otherwise within half a second. A HAProxy that
+        # was replaced makes none any more, and may know nothing but ended routers.
+        "HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+        # On a busy machine a new HAProxy takes its time. Ended for it, it takes new connections along.
+        "HAPROXY_STARTUP_TIMEOUT_S": "120",
+        # A HAProxy that was replaced, as with every change of routers, goes on with its streams so long.
+        "HAPROXY_HARD_STOP_AFTER_S": "86400",
+        # Serve would keep the port of an ended router unused for all that time, and run out of ports. Who
+        # still sends there is a HAProxy of this run, and only routers listen on these ports.
+        "PORT_QUARANTINE_S": "5",
+        # Ending the whole service waits for no stream for longer than this, whatever `drain_s` is.
+        "SHUTDOWN_TIER_TIMEOUT_S": "10",
     }
     return {f"{prefix}{name}": value for name, value in values.items()} | {
         "SPECROUTE_HAPROXY": str(_haproxy_binary())
@@ -131,17 +147,17 @@ def _haproxy_binary() -> Path:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now. Held open together, so that they differ."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """Ports nobody listens on now, below the range the system hands out.
+
+    Ray is handed a hundred of those before HAProxy binds its own, and might be given one of them.
+    """
+    first = _free_range(count, range(30000, 31000))
+    return list(range(first, first + count))
 
 
-def _free_range(count: int) -> int:
-    """The first of `count` ports in a row that are free now, below the range the system hands out."""
-    starts = range(31000, 32700, count + 1)
+def _free_range(count: int, ports: range = range(31000, 32700)) -> int:
+    """The first of `count` of these ports in a row that are free now."""
+    starts = ports[:: count + 1][:-1]
     for number in range(len(starts)):
         start = starts[(os.getpid() + number) % len(starts)]
         with ExitStack() as stack:
@@ -151,4 +167,4 @@ def _free_range(count: int) -> int:
             except OSError:
                 continue
             return start
-    return 30000
+    return ports.start

@@ -95,15 +95,18 @@ def _ray(run: Run) -> Iterator[None]:
     from ray import serve  # noqa: PLC0415
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=max(2, os.cpu_count() or 2),
-        include_dashboard=False,
-        object_store_memory=_STORE_MEMORY_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=str(run.ray),
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(2, os.cpu_count() or 2),
+            include_dashboard=False,
+            object_store_memory=_STORE_MEMORY_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(run.ray),
+        )
+    except Exception as error:  # a machine so busy that the raylet takes longer than its half a minute
+        raise StartError(f"Ray did not start: {_last_line(error)}; logs: {run.ray}") from error
     try:
         yield
     finally:

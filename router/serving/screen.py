@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,14 +99,19 @@ class Screen:
                 text = lines.read()
                 self._offsets[file] = lines.tell()
             for line in text.splitlines():
-                level = line[9:16].strip()
-                self._console.print(line, style=_LEVELS.get(level, "dim"), markup=False)
+                self._console.print(line, style=_LEVELS.get(_level(line), "dim"), markup=False)
 
     def close(self) -> None:
         """Stop the moving line."""
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _level(line: str) -> str:
+    """The level of a line, in either form of `replicas.logs`."""
+    found = re.search(r'"level": "([A-Z]+)"', line) if line.startswith("{") else None
+    return found[1] if found else line[9:16].strip()
 
 
 def _plain(text: str) -> str:

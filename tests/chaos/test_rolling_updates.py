@@ -12,18 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import breaking
+import httpx
 import pytest
 import services
 from invariants import Books, roles
+from scenario_table import ROWS, tally_row
 from services import MODEL, Service, policy
-from traffic import Clients
+from traffic import Clients, known_text
+from waiting import until
 
 from router.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.chaos
 
-REQUESTS = 500
-AFTERWARDS = 500
+REQUESTS = 400
+AFTERWARDS = 400
+LONG = [
+    {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": f"Question {number}: what follows, at length?"}],
+        "max_tokens": 3000,
+    }
+    for number in range(4)
+]
+"""Streams of some fifteen seconds and more, which are under way when anything is replaced."""
 
 
 class Deployed:
@@ -61,7 +73,7 @@ class Deployed:
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:
-            async with asyncio.timeout(180):
+            async with asyncio.timeout(600):
                 _, stderr = await deploying.communicate()
         finally:
             if deploying.returncode is None:
@@ -72,7 +84,6 @@ class Deployed:
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """Two routers and two pools of two: what can be replaced one by one."""
-    services.START_S = 400.0
     folder = tmp_path_factory.mktemp("rolling")
     file = folder / "policy.yaml"
     file.write_text(policy("rolling"))
@@ -81,10 +92,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             "model": {"name": MODEL},
             "routers": 2,
             "store": {"url": store.url},
-            "profiles": [
-                {"name": "vanilla", "replicas": 2},
-                {"name": "ngram", "method": "ngram", "k": 4, "replicas": 2},
-            ],
+            **pools(),
             "fake_engines": {"step_ms": 5, "prefill_ms": 5},
             "policy": {"path": str(file)},
             "tenancy": {"trusted_header": True},
@@ -95,12 +103,29 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             yield Deployed(service.wait_until_ready(), settings)
         finally:
             service.end(signal.SIGINT, group=True)
-    assert service.remains() == []
+    until(lambda: not service.remains())
 
 
-CHANGES = {
-    "limits of the routers": {"http": {"open_admin": True, "max_answers": 64}},
+POOLS = {
+    "vanilla": {"name": "vanilla", "replicas": 2},
+    "ngram": {"name": "ngram", "method": "ngram", "k": 4, "replicas": 2},
 }
+
+
+def pools(**changed: dict[str, Any]) -> dict[str, Any]:
+    """The pools, some with other settings."""
+    return {"profiles": [pool | changed.get(name, {}) for name, pool in POOLS.items()]}
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "limits of the routers": {"http": {"open_admin": True, "max_answers": 64}},
+    "an engine's profile": pools(ngram={"k": 6}),
+    "more replicas and routers": pools(vanilla={"replicas": 3}) | {"routers": 3},
+    "all engines, and the policy file": pools()
+    | {"fake_engines": {"step_ms": 4, "prefill_ms": 4}, "policy": {}},
+    "fewer replicas and routers": pools(vanilla={"replicas": 1}) | {"routers": 1},
+}
+"""One after the other."""
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -108,12 +133,31 @@ async def test_a_rolling_update_loses_no_request(deployed: Deployed, name: str) 
     """Every request is answered, also those that were under way; afterwards nothing is in flight."""
     service = deployed.service
     before = {p.pid for p in service.processes()}
-    async with Clients(service.url, at_once=8, tenants=["acme"]) as clients:
+    async with (
+        httpx.AsyncClient(base_url=service.url, timeout=300) as http,
+        Clients(service.url, at_once=8, tenants=["acme"]) as clients,
+    ):
+        await clients.sent(REQUESTS // 2)
+        long = [asyncio.create_task(breaking.read(http, body, {})) for body in LONG]
         await clients.sent(REQUESTS)
         await deployed.change(**CHANGES[name])
         await clients.sent(clients.tally.requests + AFTERWARDS)
+        streams = await asyncio.gather(*long)
     print(json.dumps(clients.tally.report()), roles(service))
+    wrong = [
+        stream.complaints(known_text(body), body["max_tokens"])
+        for body, stream in zip(LONG, streams, strict=True)
+    ]
+    row = tally_row(f"deployed: {name}", clients.tally)
+    ROWS.append(
+        row._replace(
+            requests=row.requests + len(streams),
+            failed=row.failed + sum(map(bool, wrong)),
+            resumed=sum(stream.resumed for stream in streams),
+        )
+    )
     assert {p.pid for p in service.processes()} != before
     assert clients.tally.complaints == []
     assert clients.tally.broken == 0
+    assert not any(wrong)
     await Books(service).settle()

@@ -6,7 +6,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from store_faults import FAULTS, site, until
+from scenario_table import ROWS, Row
+from store_faults import FAULTS, site
+from waiting import until_async
 
 pytestmark = pytest.mark.chaos
 
@@ -32,7 +34,8 @@ async def test_totals_are_exact_after_every_fault_there_is(tmp_path: Path) -> No
         over.set()
         await asyncio.gather(*clients)
         await found.settled()
-        await until(lambda: found.stored_canary() >= found.compared)
+        await until_async(lambda: found.stored_canary() >= found.compared)
         print(json.dumps({"requests": found.sent, "faults": names}))
+        ROWS.append(Row(f"store: {ROUNDS} faults", "fake", found.sent, failed=0))
         assert found.stored() == found.local() == found.sent
         assert found.stored_canary() == found.compared

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 from engine_client import CHUNK_TOKENS, Answer, EngineHost
 from engine_texts import long_text
+from waiting import until
 
 from replicas.splice import with_usage_chunk
 
@@ -232,19 +232,17 @@ def unfinished(host: EngineHost) -> tuple[int, int]:
 def test_cancelling_frees_the_request(
     hosts: dict[str, EngineHost], pool: str, body: dict[str, Any], *, streamed: bool
 ) -> None:
-    """Once a cancelled call has returned, the engine no longer works for it."""
+    """Once a cancelled call has returned, the engine no longer works for it: most passes are never made."""
     host = hosts[pool]
+    host.passes()
     reply = host.start(body | {"stream": streamed, "max_tokens": 1500, "ignore_eos": True}, k=2)
-    deadline = time.monotonic() + 20
-    while unfinished(host) != (1, 1):
-        assert time.monotonic() < deadline
+    until(lambda: unfinished(host) == (1, 1))
     if streamed:
         next(iter(reply))
-    started = time.monotonic()
     reply.cancel()
-    while unfinished(host) != (0, 0):
-        assert time.monotonic() < started + 2, "the request was not given up"
-    assert time.monotonic() < started + 2
+    until(lambda: unfinished(host) == (0, 0))
+    # With k = 2 a step emits three tokens at most.
+    assert len(host.passes()[0]) < 1500 / 3 - 1
 
 
 def test_calls_do_not_see_each_other(ngram: EngineHost) -> None:

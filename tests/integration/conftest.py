@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import Service, policy
+from services import Service, policy, running
+from two_routers import TwoRouters
 
 from router.store import StoreSettings
 from router.valkey import EmbeddedValkey
@@ -28,7 +29,7 @@ def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 @pytest.fixture(scope="session")
 def patient() -> StoreSettings:
     """Time limits for machines busy with other tests."""
-    return StoreSettings(timeout_s=5.0, call_timeout_s=10.0)
+    return StoreSettings(timeout_s=30.0, call_timeout_s=60.0)
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +41,31 @@ def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, policy_file: Path) -> Iterator[Service]:
+def decision_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `service` writes its decisions."""
+    return tmp_path_factory.mktemp("decision-log")
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, policy_file: Path, decision_log: Path
+) -> Iterator[Service]:
     """`specroute serve` with fake engines and the embedded store, for the session."""
-    service = Service(tmp_path_factory.mktemp("service"), policy={"path": str(policy_file)})
+    with running(
+        tmp_path_factory.mktemp("service"),
+        policy={"path": str(policy_file)},
+        decision_log={"path": str(decision_log / "decisions.jsonl")},
+    ) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def two_routers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRouters]:
+    """Two routers on one store, for the session; each module mounts a policy of its own."""
+    found = TwoRouters(tmp_path_factory.mktemp("two-routers"))
     try:
-        yield service.wait_until_ready()
+        found.service.wait_until_ready()
+        yield found
     finally:
-        service.end(signal.SIGINT, group=True)
+        found.service.end(signal.SIGTERM)
+        found.stop_store()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import httpx
 from redis import Redis
 from services import MODEL, free_port, policy
+from waiting import ANSWER_S, until_async
 
 from policies.canary import parse_fields
 from policies.cells import CellKey
@@ -20,14 +21,6 @@ from router.valkey import EmbeddedValkey
 
 TASKS = ("code", "qa")
 PREFIX = f"specroute:{{{MODEL}}}:v1:"
-
-
-async def until(condition: Callable[[], object], limit_s: float = 40.0) -> None:
-    """Wait until `condition` holds."""
-    deadline_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "never happened"
-        await asyncio.sleep(0.02)
 
 
 class InstantPool:
@@ -140,7 +133,7 @@ class Site:
         pools = {"vanilla": InstantPool(), "ngram": InstantPool()}
         self.router = Router(parse_settings(settings), pools)
         self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.router.app()), base_url="http://127.0.0.1", timeout=60
+            transport=httpx.ASGITransport(self.router.app()), base_url="http://127.0.0.1", timeout=ANSWER_S
         )
         self.sent = 0
         self.compared = 0
@@ -227,8 +220,8 @@ class Site:
 
     async def settled(self) -> None:
         """Everything sent is in the store, once."""
-        await until(lambda: self.store_up and self.stored() >= self.sent)
-        await asyncio.sleep(0.3)
+        await until_async(lambda: self.store_up and self.stored() >= self.sent)
+        await asyncio.sleep(0.3)  # whatever would count it again
 
 
 def _glob(prefix: str) -> str:
@@ -245,7 +238,7 @@ async def site(folder: Path, *, present: bool = True) -> AsyncIterator[Site]:
         await made.router.start()
         try:
             if present:
-                await until(lambda: made.store_up and made.canary_runs)
+                await until_async(lambda: made.store_up and made.canary_runs)
             yield made
         finally:
             await made.router.close()

@@ -3,12 +3,12 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from redis import Redis
+from waiting import until
 
 from router.valkey import EmbeddedValkey, EmbeddedValkeyError
 
@@ -28,16 +28,8 @@ time.sleep(600)
 """
 
 
-def gone(pid: int, limit_s: float = 20.0) -> bool:
-    deadline_s = time.monotonic() + limit_s
-    while time.monotonic() < deadline_s:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
+def wait_until_gone(pid: int) -> None:
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_data_survives_a_restart(tmp_path: Path) -> None:
@@ -47,7 +39,7 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
         Redis.from_url(server.url).set("kept", "1")
         pid = server.pid
     assert pid is not None
-    assert gone(pid)
+    wait_until_gone(pid)
     server.stop()
     with pytest.raises(EmbeddedValkeyError, match="not running"):
         _ = server.url
@@ -103,7 +95,7 @@ def test_a_server_that_does_not_end_is_killed(tmp_path: Path) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     server.stop()
-    assert gone(pid)
+    wait_until_gone(pid)
 
 
 def test_it_dies_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
@@ -126,6 +118,6 @@ def test_it_dies_with_its_parent_and_keeps_the_data(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     with EmbeddedValkey(tmp_path) as server:
-        assert gone(pid)
+        wait_until_gone(pid)
         assert Redis.from_url(server.url).get("kept") == b"1"
         assert not Path(socket_path).parent.exists()

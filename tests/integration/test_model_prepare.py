@@ -12,7 +12,7 @@ import pytest
 
 from replicas.model_store import prepare, verify
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 END_OF_TURN = "<|im_end|>"
 

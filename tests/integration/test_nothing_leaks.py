@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from services import MODEL, SPECROUTE, Service, free_port, until, write_config
+from services import MODEL, SPECROUTE, Service, free_port, running, write_config
+from waiting import ANSWER_S, until
 
 from router.keys import file_line
 
@@ -28,10 +28,10 @@ METRICS_TOKEN = "zanzibarium-metrics-token"
 MARK = b"zanzibarium"
 
 PARENT = f"""
-import os, sys
+import os, subprocess, sys
 os.environ |= {{"SPECROUTE_ADMIN_TOKEN": {TOKEN!r}, "SPECROUTE_METRICS_TOKEN": {METRICS_TOKEN!r}}}
 os.environ["SPECROUTE_LOG_LEVEL"] = "DEBUG"
-os.execv(sys.argv[1], sys.argv[1:])
+subprocess.Popen(sys.argv[1:]).wait()
 """
 
 
@@ -40,23 +40,24 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("secret")
     keys = folder / "keys.yaml"
     keys.write_text(file_line(KEY, "acme", "backend") + "\n")
-    service = Service(
-        folder / "service",
+    with running(
+        folder,
         parent=PARENT,
         tenancy={"keys_file": str(keys)},
         decision_log={"path": str(folder / "service" / "decisions.jsonl")},
         fake_engines={"step_ms": 20, "prefill_ms": 1},
-    )
-    try:
-        yield service.wait_until_ready()
-    finally:
-        service.end(signal.SIGINT, group=True)
+    ) as service:
+        yield service
 
 
 def call(service: Service, body: Any, *, key: str = KEY, **headers: str) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"Authorization": f"Bearer {key}", **{name.replace("_", "-"): v for name, v in headers.items()}}
-    return httpx.post(f"{service.url}/v1/chat/completions", content=content, headers=sent, timeout=60)
+    return httpx.post(f"{service.url}/v1/chat/completions", content=content, headers=sent, timeout=ANSWER_S)
+
+
+def get(service: Service, path: str, headers: dict[str, str]) -> httpx.Response:
+    return httpx.get(service.url + path, headers=headers, timeout=ANSWER_S)
 
 
 def chat(**fields: Any) -> dict[str, Any]:
@@ -93,9 +94,12 @@ def test_no_prompt_key_or_token_is_written(secret: Service) -> None:
     admin = f"{secret.url}/admin/v1"
     for token, status in ((TOKEN, 200), (UNKNOWN_KEY, 401)):
         headers = {"Authorization": f"Bearer {token}"}
-        assert httpx.get(f"{admin}/decisions", headers=headers).status_code == status
+        assert httpx.get(f"{admin}/decisions", headers=headers, timeout=ANSWER_S).status_code == status
     broken = httpx.post(
-        f"{admin}/policy/validate", content=PROMPT, headers={"Authorization": f"Bearer {TOKEN}"}
+        f"{admin}/policy/validate",
+        content=PROMPT,
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=ANSWER_S,
     )
     assert broken.status_code == 422
     with httpx.stream(
@@ -103,10 +107,11 @@ def test_no_prompt_key_or_token_is_written(secret: Service) -> None:
         f"{secret.url}/v1/chat/completions",
         json=chat(stream=True, max_tokens=300),
         headers={"Authorization": f"Bearer {KEY}"},
+        timeout=ANSWER_S,
     ):
         pass  # the reader leaves
     decided = Path(secret._stderr).parent
-    until(lambda: [f for f in decided.glob("decisions-*") if f.read_bytes().count(b"\n") >= 4], 10)
+    until(lambda: [f for f in decided.glob("decisions-*") if f.read_bytes().count(b"\n") >= 4])
     written = dict(files(secret))
     auth = next(token for p in secret.processes() if (token := _environment(p).get("RAY_AUTH_TOKEN")))
     assert len(written) > 10
@@ -130,9 +135,9 @@ def test_admin_and_metrics_need_their_tokens(secret: Service) -> None:
     """On loopback too, where they are set; no header about the caller helps."""
     for path, tokens in (("/admin/v1/policy", {TOKEN}), ("/metrics", {TOKEN, METRICS_TOKEN})):
         for forged in ({}, {"X-Forwarded-For": "127.0.0.1"}, {"Host": "localhost"}, {"X-Real-IP": "::1"}):
-            assert httpx.get(secret.url + path, headers=forged).status_code == 401
+            assert get(secret, path, forged).status_code == 401
         for token in (TOKEN, METRICS_TOKEN, KEY):
-            answer = httpx.get(secret.url + path, headers={"Authorization": f"Bearer {token}"})
+            answer = get(secret, path, {"Authorization": f"Bearer {token}"})
             assert answer.status_code == (200 if token in tokens else 401)
 
 
@@ -156,11 +161,18 @@ def test_without_a_token_it_does_not_open_to_others(tmp_path: Path) -> None:
         [SPECROUTE, "serve", "--config", config, "--host", "0.0.0.0", "--check"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=ANSWER_S,
     )
     assert ended.returncode == 2, ended.stderr
     assert "http.open_admin" in ended.stderr
     assert "SPECROUTE_ADMIN_TOKEN" in ended.stderr
+
+
+def test_it_ends_with_its_parent(secret: Service) -> None:
+    """With SPECROUTE_EXIT_WITH_PARENT, a parent killed with SIGKILL takes everything with it."""
+    assert secret.remains()
+    secret.process.kill()
+    until(lambda: not secret.remains())
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

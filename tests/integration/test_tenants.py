@@ -1,20 +1,19 @@
 """Tenants of a running service with two routers on one Valkey: their keys, their figures, their preferences."""
 
 import asyncio
-import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from services import MODEL, Service, policy, until
+from services import MODEL
+from two_routers import KEYS, ROUTERS, TwoRouters
+from waiting import ANSWER_S, until
 
-from router.keys import file_line
 from router.preference_store import ConnectedPreferences, FakePreferenceStore, PreferenceStore
 from router.store import RedisStore, StoreSettings
 from router.valkey import EmbeddedValkey
@@ -22,9 +21,6 @@ from router.valkey import EmbeddedValkey
 pytestmark = pytest.mark.integration
 
 ALPHA, PREFERENCES = "/v1/specroute/alpha", "/v1/specroute/preferences"
-KEYS = {tenant: f"sk-test-{tenant}" for tenant in ("acme", "beta", "plain")}
-PATIENCE_S = 40.0
-"""For machines busy with other tests; the contract's 2 s are measured and printed."""
 IN_A_ROW = 12
 """Answers that would hardly all come from the same one of two routers."""
 BAND = {"enable_above": 0.05, "disable_below": 0.01}
@@ -79,47 +75,10 @@ async def test_of_writers_at_once_one_wins(store: PreferenceStore) -> None:
 
 
 class Shared:
-    """Two routers, their store, and the keys file they mount."""
+    """What tenants ask of two routers."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.keys = folder / "keys.yaml"
-        self.give(*KEYS.items())
-        (folder / "policy.yaml").write_text(policy("tenants", **SPEC))
-        self._server, self._socket = EmbeddedValkey(folder / "valkey"), folder / "socket"
-        self.start_store()
-        self.service = self._started()
-
-    def _started(self) -> Service:
-        return Service(
-            self._folder / "service",
-            routers=2,
-            policy={"path": str(self._folder / "policy.yaml")},
-            store={"url": f"unix://{self._socket}/valkey.sock"},
-            tenancy={"keys_file": str(self.keys)},
-            fake_engines={"step_ms": 1, "prefill_ms": 0},
-        )
-
-    def start_store(self) -> None:
-        """Start the server where the routers look for it."""
-        self._server.start()
-        self._socket.unlink(missing_ok=True)
-        self._socket.symlink_to(Path(self._server.url.removeprefix("unix://")).parent)
-
-    def stop_store(self) -> None:
-        """Stop the server; its data stay."""
-        self._server.stop()
-
-    def restart(self) -> None:
-        """End the service and start it on the same data."""
-        self.service.end(signal.SIGTERM)
-        self.service = self._started().wait_until_ready()
-
-    def give(self, *owners: tuple[str, str], broken: str = "") -> None:
-        """Write the keys file anew."""
-        new = self.keys.with_suffix(".new")
-        new.write_text("".join(f"{file_line(key, tenant)}\n" for tenant, key in owners) + broken)
-        new.replace(self.keys)
+    def __init__(self, routers: TwoRouters) -> None:
+        self.routers, self.service = routers, routers.service
 
     def call(self, method: str, path: str, key: str | None, **options: Any) -> httpx.Response:
         """One request on a connection of its own, so that either router may get it."""
@@ -127,7 +86,9 @@ class Shared:
             **({} if key is None else {"Authorization": f"Bearer {key}"}),
             **options.pop("headers", {}),
         }
-        return httpx.request(method, f"{self.service.url}{path}", headers=headers, timeout=30, **options)
+        return httpx.request(
+            method, f"{self.service.url}{path}", headers=headers, timeout=ANSWER_S, **options
+        )
 
     def everywhere(self, key: str, wanted: Callable[[httpx.Response], bool], path: str = ALPHA) -> bool:
         """Whether so many answers in a row are as wanted."""
@@ -157,21 +118,15 @@ class Shared:
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(lambda number: self.ask(tenant, number=number), range(times)))
 
-    def routes(self, tenant: str) -> Counter[tuple[str, str]]:
+    def decided(self, tenant: str) -> Counter[tuple[str, str]]:
         """Routes and reasons of the next requests."""
         return Counter((one["route"], one["reason"]) for one in self.asked(tenant, IN_A_ROW))
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def shared(two_routers: TwoRouters) -> Shared:
     """Both routers know all keys at the start of each test, and nobody has preferences."""
-    shared = Shared(tmp_path_factory.mktemp("tenants"))
-    try:
-        shared.service.wait_until_ready()
-        yield shared
-    finally:
-        shared.service.end(signal.SIGTERM)
-        shared.stop_store()
+    return Shared(two_routers.mounted("tenants", **SPEC))
 
 
 def status(expected: int) -> Callable[[httpx.Response], bool]:
@@ -199,9 +154,9 @@ def test_nobody_sees_anybody_else(shared: Shared) -> None:
 
     for tenant, times in counts.items():
         wanted = times, steps[tenant]
-        until(lambda tenant=tenant, wanted=wanted: totals(tenant) == wanted, PATIENCE_S)
+        until(lambda tenant=tenant, wanted=wanted: totals(tenant) == wanted)
         assert {row["tenant"] for row in rows(shared, tenant)} == {tenant}
-    assert rows(shared, "plain") == []
+    assert rows(shared, "gamma") == []
     for query in ("?tenant=beta", "?tenant=", "?tenant=acme&tenant=beta", "?tenant=null"):
         assert shared.call("GET", f"{ALPHA}{query}", KEYS["acme"]).status_code == 403
     for path in (ALPHA, PREFERENCES, "/v1/models"):
@@ -211,40 +166,38 @@ def test_nobody_sees_anybody_else(shared: Shared) -> None:
             response = shared.call("GET", path, key)
             assert response.status_code == 401
             assert response.json()["error"]["code"] == "invalid_api_key"
-    told = httpx.get(f"{shared.service.url}/metrics", timeout=10).text
-    assert not any(tenant in told for tenant in KEYS)
+    told = httpx.get(f"{shared.service.url}/metrics", timeout=ANSWER_S).text
+    assert not any(tenant in told for tenant in KEYS.keys() - SPEC["tenants"].keys())
 
 
 def test_keys_are_rotated_without_a_restart(shared: Shared) -> None:
     """A new key beside the old one, then alone; a broken file changes nothing; all on both routers."""
     new = "sk-test-acme-new"
-    assert shared.everywhere(KEYS["acme"], status(200))
-    shared.give(*KEYS.items(), ("acme", new))
-    waited = until(lambda: shared.everywhere(new, status(200)), PATIENCE_S)
+    until(lambda: shared.everywhere(KEYS["acme"], status(200)))
+    shared.routers.give(*KEYS.items(), ("acme", new))
+    waited = until(lambda: shared.everywhere(new, status(200)))
     assert shared.everywhere(KEYS["acme"], status(200))
     print(f"a new key was known to both routers after {waited:.2f} s")
     others = [owner for owner in KEYS.items() if owner[0] != "acme"]
-    shared.give(*others, broken="sk-hunter2: acme\n")
-    until(lambda: shared.service.get("/admin/v1/tenants")["keys"]["rejected"], PATIENCE_S)
+    shared.routers.give(*others, broken="sk-hunter2: acme\n")
+    until(lambda: shared.service.get("/admin/v1/tenants")["keys"]["rejected"])
     time.sleep(1.5)  # the other router's look at the file
     assert shared.everywhere(new, status(200))
-    until(lambda: "API keys rejected" in shared.service.stderr, PATIENCE_S)
+    until(lambda: "API keys rejected" in shared.service.stderr)
     assert "hunter2" not in shared.service.stderr
-    shared.give(*others, ("acme", new))
-    waited = until(lambda: shared.everywhere(KEYS["acme"], status(401)), PATIENCE_S)
+    shared.routers.give(*others, ("acme", new))
+    waited = until(lambda: shared.everywhere(KEYS["acme"], status(401)))
     print(f"a key that was taken back was refused by both after {waited:.2f} s")
     assert shared.everywhere(new, status(200))
-    shared.give(*KEYS.items())
-    until(lambda: shared.everywhere(KEYS["acme"], status(200)), PATIENCE_S)
+    shared.routers.give(*KEYS.items())
+    until(lambda: shared.everywhere(KEYS["acme"], status(200)))
 
 
 def test_a_tenants_own_band_changes_its_route_and_nobody_elses(shared: Shared) -> None:
     """Within the operator's bounds, on both routers; beyond them it is refused and nothing changes."""
     for tenant in ("acme", "beta"):
         shared.asked(tenant, 30)
-        until(
-            lambda tenant=tenant: set(shared.routes(tenant)) == {("speculative", "alpha_above")}, PATIENCE_S
-        )
+        until(lambda tenant=tenant: set(shared.decided(tenant)) == {("speculative", "alpha_above")})
     refused = shared.call(
         "PUT", PREFERENCES, KEYS["acme"], json={"threshold": {"enable_above": 1.0, "disable_below": 0.1}}
     )
@@ -253,39 +206,39 @@ def test_a_tenants_own_band_changes_its_route_and_nobody_elses(shared: Shared) -
         "threshold.enable_above",
         "threshold.disable_below",
     ]
-    assert shared.call("PUT", PREFERENCES, KEYS["plain"], json={"threshold": HIGH}).status_code == 403
+    assert shared.call("PUT", PREFERENCES, KEYS["gamma"], json={"threshold": HIGH}).status_code == 403
     began = time.monotonic()
-    assert shared.call("PUT", PREFERENCES, KEYS["acme"], json={"threshold": HIGH}).status_code == 200
+    until(lambda: shared.call("PUT", PREFERENCES, KEYS["acme"], json={"threshold": HIGH}).status_code == 200)
 
     def holds(response: httpx.Response) -> bool:
         return bool(response.json()["effective"]["code"]["threshold"]["enable_above"] == HIGH["enable_above"])
 
-    until(lambda: shared.everywhere(KEYS["acme"], holds), PATIENCE_S)
+    until(lambda: shared.everywhere(KEYS["acme"], holds))
     print(f"a tenant's own band was in force on both routers after {time.monotonic() - began:.2f} s")
-    assert set(shared.routes("acme")) == {("vanilla", "alpha_below")}
-    assert set(shared.routes("beta")) == {("speculative", "alpha_above")}
+    assert set(shared.decided("acme")) == {("vanilla", "alpha_below")}
+    assert set(shared.decided("beta")) == {("speculative", "alpha_above")}
 
 
 def test_preferences_survive_a_restart_and_an_outage(shared: Shared) -> None:
     """With the store away they stay in force and cannot be changed; routers that start anew find them."""
-    assert shared.call("PUT", PREFERENCES, KEYS["beta"], json={"threshold": HIGH}).status_code == 200
-    shared.restart()
-    assert set(shared.routes("beta")) == {("vanilla", "alpha_below")}
+    until(lambda: shared.call("PUT", PREFERENCES, KEYS["beta"], json={"threshold": HIGH}).status_code == 200)
+    shared.routers.replace(ROUTERS)
+    until(lambda: set(shared.decided("beta")) == {("vanilla", "alpha_below")})
     tag = shared.call("GET", PREFERENCES, KEYS["beta"]).headers["etag"]
-    shared.stop_store()
+    shared.routers.stop_store()
     refused = shared.call("PUT", PREFERENCES, KEYS["beta"], json={})
     assert refused.status_code == 503
     assert "retry" in refused.json()["error"]["message"]
     assert refused.headers["retry-after"]
     assert shared.call("GET", PREFERENCES, KEYS["beta"]).json() == {"threshold": HIGH}
-    assert set(shared.routes("beta")) == {("vanilla", "alpha_below")}
-    shared.start_store()
+    assert set(shared.decided("beta")) == {("vanilla", "alpha_below")}
+    shared.routers.start_store()
 
     def delete(if_match: str) -> int:
         return shared.call("DELETE", PREFERENCES, KEYS["beta"], headers={"If-Match": if_match}).status_code
 
     # Each of the two routers finds the store again in its own time.
-    until(lambda: delete('"stale"') == 412, PATIENCE_S)
-    until(lambda: delete(tag) == 200, PATIENCE_S)
-    until(lambda: delete(tag) == 412, PATIENCE_S)
-    until(lambda: set(shared.routes("beta")) == {("speculative", "alpha_above")}, PATIENCE_S)
+    until(lambda: delete('"stale"') == 412)
+    until(lambda: delete(tag) == 200)
+    until(lambda: delete(tag) == 412)
+    until(lambda: set(shared.decided("beta")) == {("speculative", "alpha_above")})

@@ -53,7 +53,7 @@ def references(folder: Path) -> dict[str, dict[str, Any]]:
                 )
             )
     for process in processes:
-        assert process.wait(600) == 0, (folder / "reference-vanilla.log").read_text("utf-8", "replace")[
+        assert process.wait(1200) == 0, (folder / "reference-vanilla.log").read_text("utf-8", "replace")[
             -2000:
         ]
     return {
@@ -69,6 +69,8 @@ def service(folder: Path, references: dict[str, Any]) -> Iterator[Service]:
     """The service; after the references, so that no more than two engines run at a time."""
     del references
     running = Service(folder)
-    running.start()
-    yield running
-    running.stop()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()

@@ -36,7 +36,7 @@ async def _answers(profile: Profile, folder: str, requests: list[dict[str, Any]]
     await init_app_state(llm, app.state, frontend, tasks)
     app.state.server = SimpleNamespace(should_exit=False)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://vllm", timeout=120) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://vllm", timeout=600) as client:
         answers = []
         for request in requests:
             response = await client.post(request["path"], json=request["body"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from waiting import ANSWER_S
 from whole_service import MODEL, Service
 
 pytestmark = pytest.mark.engine
@@ -89,11 +90,14 @@ def _bodies() -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("route", ["vanilla", "speculative"])
 def test_no_field_breaks_the_service(service: Service, route: str) -> None:
-    """Each is answered or refused with an OpenAI error object; no engine dies, none is left busy."""
+    """Each is answered or refused with an OpenAI error object; no engine dies, none is left busy.
+
+    The plain engine is asked every second one: all of them reach the one that has more to get wrong.
+    """
     pids = [pool["status"]["pid"] for pool in service.admin("replicas")["pools"]]
     refused = answered = 0
-    bodies = _bodies()
-    with httpx.Client(base_url=service.url, timeout=60, headers={"X-Specroute-Route": route}) as client:
+    bodies = _bodies()[:: 2 if route == "vanilla" else 1]
+    with httpx.Client(base_url=service.url, timeout=ANSWER_S, headers={"X-Specroute-Route": route}) as client:
         for path, body in bodies:
             content = json.dumps(body).encode()
             response = client.post(path, content=content, headers={"Content-Type": "application/json"})
@@ -118,6 +122,6 @@ def test_no_field_breaks_the_service(service: Service, route: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a":' * 5000, b'{"model": NaN}'])
 def test_malformed_bodies_are_refused(service: Service, body: bytes) -> None:
     """400 with an error object, whatever the bytes."""
-    response = httpx.post(f"{service.url}/v1/chat/completions", content=body, timeout=20)
+    response = httpx.post(f"{service.url}/v1/chat/completions", content=body, timeout=ANSWER_S)
     assert response.status_code == 400
     assert response.json()["error"]["message"]

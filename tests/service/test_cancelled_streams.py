@@ -8,11 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from waiting import ANSWER_S, until
 from whole_service import MODEL, Service
 
 pytestmark = pytest.mark.engine
 
-_STREAMS = 200
+_STREAMS = 100
 _AT_ONCE = 16
 
 
@@ -28,7 +29,7 @@ async def _give_up(client: httpx.AsyncClient, number: int) -> None:
     }
     headers = {"X-Specroute-Route": "speculative" if number % 2 else "vanilla"}
     events = number % 4
-    patience_s = 0.2 if whole else 0.03 if events == 0 else 60
+    patience_s = 0.2 if whole else 0.03 if events == 0 else ANSWER_S
     try:
         async with (
             asyncio.timeout(patience_s),
@@ -44,7 +45,7 @@ async def _give_up(client: httpx.AsyncClient, number: int) -> None:
 
 async def _all(url: str) -> None:
     limits = httpx.Limits(max_connections=_AT_ONCE)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_S, limits=limits) as client:
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(number: int) -> None:
@@ -69,17 +70,15 @@ def _memory_mib(service: Service) -> float:
     )
 
 
-def test_two_hundred_cancelled_streams_leave_no_trace(service: Service) -> None:
+def test_a_hundred_cancelled_streams_leave_no_trace(service: Service) -> None:
     """Running counts return to zero on both engines, and so does memory."""
     asyncio.run(_all(service.url))  # first-time allocations of this load
     before = _memory_mib(service)
     asyncio.run(_all(service.url))
-    deadline = time.monotonic() + 10
-    while _in_flight(service) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    # A status is a second old at most.
+    until(lambda: _in_flight(service) == 0)
+    # A status is a second old at most, where the machine is not busy.
     time.sleep(1.5)
-    assert _in_flight(service) == 0
+    until(lambda: _in_flight(service) == 0)
     after = _memory_mib(service)
     print(f"front ends: {before:.0f} MiB before, {after:.0f} MiB after {_STREAMS} cancelled streams")
     assert after - before < 30

@@ -8,13 +8,14 @@ import httpx
 import pytest
 from comparing import normal_form
 from shapes import PLAIN_ONLY, SHAPES
+from waiting import ANSWER_S
 from whole_service import Service
 
 pytestmark = pytest.mark.engine
 
 
 def _post(service: Service, request: dict[str, Any], headers: dict[str, str]) -> httpx.Response:
-    return httpx.post(service.url + request["path"], json=request["body"], headers=headers, timeout=120)
+    return httpx.post(service.url + request["path"], json=request["body"], headers=headers, timeout=ANSWER_S)
 
 
 @pytest.mark.parametrize("route", ["vanilla", "speculative"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from test_learning import EDITS
+from waiting import ANSWER_S, until
 from whole_service import POLICY, Service
 
 pytestmark = pytest.mark.engine
@@ -26,6 +26,8 @@ spec:
   allow_overrides: true
   exploration: {share: 0.0, max_share: 0.0}
   threshold: {enable_above: 0.30, disable_below: 0.20}
+  acceptance: {half_life: 24h}
+  limits: {deadline: 900s}
   tenants:
     eager:
       threshold: {enable_above: 0.10, disable_below: 0.05}
@@ -47,7 +49,9 @@ def _ask(service: Service, tenant: str, prompt: str, **headers: str) -> dict[str
 def _own(service: Service, tenant: str) -> dict[str, Any]:
     """What a tenant sees of itself."""
     answer = httpx.get(
-        f"{service.url}/v1/specroute/alpha?task={TASK}", headers={"X-Specroute-Tenant": tenant}, timeout=10
+        f"{service.url}/v1/specroute/alpha?task={TASK}",
+        headers={"X-Specroute-Tenant": tenant},
+        timeout=ANSWER_S,
     )
     found: dict[str, Any] = answer.raise_for_status().json()
     return found
@@ -58,7 +62,7 @@ def _set(service: Service, tenant: str, **threshold: float) -> httpx.Response:
         f"{service.url}/v1/specroute/preferences",
         json={"threshold": threshold} if threshold else {},
         headers={"X-Specroute-Tenant": tenant},
-        timeout=10,
+        timeout=ANSWER_S,
     )
 
 
@@ -72,18 +76,11 @@ def _row(entries: list[dict[str, Any]], tenant: str | None) -> dict[str, Any] | 
     return found[0] if found else None
 
 
-def _wait(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def taught(service: Service) -> Iterator[Service]:
     """The service under a policy with two tenants that have asked the same things, one more often."""
     service.policy.write_text(TENANTS, encoding="utf-8")
-    _wait(lambda: service.admin("policy")["name"] == "tenants")
+    until(lambda: service.admin("policy")["name"] == "tenants")
     for tenant, times in TAUGHT.items():
         for prompt in EDITS[:times]:
             assert _ask(service, tenant, prompt, **{"X-Specroute-Route": "speculative"})["steps"]
@@ -93,10 +90,12 @@ def taught(service: Service) -> Iterator[Service]:
         return row is not None and row["replayed_requests"] > times - 0.5
 
     for tenant, times in TAUGHT.items():
-        _wait(lambda tenant=tenant, times=times: replayed(tenant, times))
-    yield service
-    service.policy.write_text(POLICY, encoding="utf-8")
-    _wait(lambda: service.admin("policy")["name"] == "tests")
+        until(lambda tenant=tenant, times=times: replayed(tenant, times))
+    try:
+        yield service
+    finally:
+        service.policy.write_text(POLICY, encoding="utf-8")
+        until(lambda: service.admin("policy")["name"] == "tests")
 
 
 def test_same_prompts_go_where_the_tenants_thresholds_say(taught: Service) -> None:
@@ -114,7 +113,7 @@ def test_same_prompts_go_where_the_tenants_thresholds_say(taught: Service) -> No
 
     for tenant, times in TAUGHT.items():
         wanted = times + len(SAME)
-        _wait(lambda tenant=tenant, wanted=wanted: counted(tenant) == wanted)
+        until(lambda tenant=tenant, wanted=wanted: counted(tenant) == wanted)
 
 
 def test_a_tenant_nobody_named_borrows_from_its_task(taught: Service) -> None:

@@ -29,6 +29,7 @@ from router.stats import StatsBuffer
 from router.tasks import RuleClassifier
 from router.telemetry_state import StateSources
 from router.tenancy import Tenancy
+from router.tracing import Tracer
 
 T0 = 1_700_000_000.0
 CHAT = "/v1/chat/completions"
@@ -160,6 +161,7 @@ class Harness:
         ngram: FakePool | None = None,
         hooks: Sequence[OutcomeHook] = (),
         profiles: tuple[Profile, Profile] = (VANILLA, NGRAM),
+        tracer: Tracer | None = None,
         **spec: Any,
     ) -> None:
         self.policy_file = folder / "policy.yaml"
@@ -195,6 +197,7 @@ class Harness:
             hooks=(self.expectations.on_outcome, self.canary_watch.on_outcome, *hooks, self.outcomes.append),
             clock=self.clock,
             timer=self.timer,
+            tracer=tracer,
         )
 
     async def ready(self) -> "Harness":

@@ -105,7 +105,7 @@ async def test_whoever_leaves_in_the_moment_of_its_turn_gives_it_on() -> None:
     assert (admission.running, admission.waiting) == (0, 0)
 
 
-async def test_the_wait_ends_with_the_deadline() -> None:
+async def test_the_wait_ends_with_the_deadline(skipping: None) -> None:
     """It counts from the arrival; who waited in vain leaves nothing behind."""
     admission = await gate_of(1)
     slot = await enter(admission)
@@ -243,7 +243,7 @@ async def test_a_request_that_waited_is_decided_when_it_is_its_turn(tmp_path: Pa
 
 
 @pytest.mark.parametrize("header", [None, "10ms", "1h"])
-async def test_a_deadline_in_line(tmp_path: Path, header: str | None) -> None:
+async def test_a_deadline_in_line(skipping: None, tmp_path: Path, header: str | None) -> None:
     """504 and one outcome; a header may only shorten the policy's."""
     policy = "10s" if header == "10ms" else "20ms"
     release = asyncio.Event()

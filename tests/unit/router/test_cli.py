@@ -35,8 +35,10 @@ def refused(result: Result, code: int = 2) -> str:
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield path
-    for name, command in getattr(group, "commands", {}).items():
-        yield from commands(command, (*path, name))
+    if isinstance(group, typer.core.TyperGroup):
+        context: Any = None
+        for name in group.list_commands(context):
+            yield from commands(group.get_command(context, name), (*path, name))
 
 
 COMMANDS = list(commands(typer.main.get_command(app)))

@@ -6,11 +6,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from fakes import NGRAM, T0, FakePool, Harness
+from fakes import NGRAM, T0, VANILLA, FakePool, Harness
 
 from policies.cost import (
     Calibrated,
     CalibrationError,
+    Fit,
     StepLoad,
     StepRecorder,
     StepTime,
@@ -158,6 +159,18 @@ def test_the_fastest_pool_is_believed_as_measured() -> None:
     assert cost.believed(T0 + 3600, 0.03) == cost.step_time
     assert cost.measured_of_late(T0 + 59)
     assert not cost.measured_of_late(T0 + 61)
+
+
+async def test_a_fit_without_a_plain_step_makes_no_other_pool_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where passes vary more than they take, a fit may put all their time down to prompts."""
+    pool = FakePool()
+    pools = Pools([(NGRAM, pool), (VANILLA, FakePool())], clock=lambda: T0)
+    ngram, vanilla = pools
+    ngram.cost.report(status("a", 0.02), T0)
+    monkeypatch.setattr(ngram.cost, "_fit", Fit(StepTime(0, 0, 0, 0, 0, 0, 0, 0.01, 0, 0, 0), 0.1, 500.0))
+    await pools.poll()
+    assert vanilla.step_time == vanilla.cost.step_time
+    assert ngram.step_time == ngram.cost.step_time
 
 
 # -- other routers' load

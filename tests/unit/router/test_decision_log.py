@@ -155,13 +155,13 @@ async def test_a_slow_disk_costs_lines_not_time(tmp_path: Path, monkeypatch: pyt
 
     def slow(outcome: Outcome) -> None:
         entered.set()
-        stuck.wait(10)
+        stuck.wait(120)
         write(outcome)
 
     monkeypatch.setattr(log, "_write", slow)
     log.start()
     log.on_outcome(given[0])
-    assert entered.wait(10)
+    assert entered.wait(120)
     for _ in range(8):
         log.on_outcome(given[0])
     assert log.dropped == 5

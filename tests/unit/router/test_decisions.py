@@ -1,5 +1,6 @@
 """The newest decisions: found by what is asked for, each explained."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,29 @@ def test_what_cannot_be_asked(name: str, value: str, said: str | None) -> None:
         read_query({name: value}, T0)
     assert refused.value.param == name
     assert said in str(refused.value)
+
+
+async def test_it_is_written_in_parts_that_give_others_a_turn(tmp_path: Path) -> None:
+    """Together they are the JSON of what is listed, each with few entries, whatever number there is."""
+    _, outcomes = await served(tmp_path)
+    decisions = Decisions(Clock())
+    for number in range(131):
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        if number % 26 == 0:
+            waiting = asyncio.create_task(others())
+            parts = [part async for part in decisions.written({"limit": "1000"})]
+            waiting.cancel()
+            assert json.loads(b"".join(parts)) == decisions.listed({"limit": "1000"})
+            assert max(part.count(b'"request_id"') for part in parts) <= 20
+            assert turns >= number / 20
+        decisions.on_outcome(outcomes[number % len(outcomes)])
 
 
 async def test_only_so_many_are_kept(tmp_path: Path) -> None:

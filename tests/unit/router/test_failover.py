@@ -287,7 +287,7 @@ async def test_the_same_pool_answers_when_only_one_of_its_replicas_is_gone(tmp_p
     assert [state.available for state in harness.pools] == [True, True]
 
 
-async def test_the_deadline_ends_a_wait_for_a_turn(tmp_path: Path) -> None:
+async def test_the_deadline_ends_a_wait_for_a_turn(skipping: None, tmp_path: Path) -> None:
     """Retries wait in line, but not beyond the time the request has."""
     harness = await Harness(tmp_path, ngram=FakePool([gone()]), limits={"deadline": "20ms"}).ready()
     budget = harness.service._failover._budget

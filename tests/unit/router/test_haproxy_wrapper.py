@@ -56,6 +56,7 @@ def test_every_port_listens_on_loopback(tmp_path: Path, times: int) -> None:
     assert re.findall(r"bind (\S+)", text) == ["127.0.0.1:9101", "127.0.0.1:8000", "127.0.0.1:8404"]
     assert "splice-request" not in text
     assert text.count("del-header") == 2
+    assert text.count("disable-l7-retry") == text.count("http-buffer-request") == 1
 
 
 def test_headers_that_serve_obeys_are_taken_off(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import logging
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from router import key_file
 from router.key_file import KeyFile
 from router.keys import KeysError, file_line
 
@@ -119,3 +121,37 @@ def test_the_state_shows_no_secret(path: Path) -> None:
     (entry,) = KeyFile(path).state()["keys"]
     assert entry["tenant"] == "acme"
     assert len(entry["sha256"]) == 9
+
+
+async def test_the_watch_survives_what_nobody_expected(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told without anything of the file, and the next round takes the keys that are there then."""
+    keys = KeyFile(path)
+    rounds = 0
+
+    def edit() -> None:
+        path.write_text(file_line(NEW, "acme"))
+
+    def broken(text: bytes, _: str) -> NoReturn:
+        raise RuntimeError(text.decode())
+
+    async def sleep(_: float) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            edit()
+            monkeypatch.setattr(key_file, "parse_keys", broken)
+        elif rounds == 3:
+            assert owners(keys) == ["acme", None]
+            assert "unexpected RuntimeError" in keys.state()["rejected"]
+            monkeypatch.undo()
+        elif rounds == 4:
+            raise asyncio.CancelledError
+
+    with caplog.at_level(logging.INFO), suppress(asyncio.CancelledError):
+        await keys.watch(1.0, sleep)
+    assert owners(keys) == [None, "acme"]
+    assert keys.state()["rejected"] is None
+    assert sum("rejected" in record.getMessage() for record in caplog.records) == 1
+    assert file_line(NEW, "acme").strip() not in caplog.text

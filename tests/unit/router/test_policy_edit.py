@@ -81,9 +81,18 @@ def test_a_way_of_writing_that_cannot_be_kept_is_refused() -> None:
     name=st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=5),
 )
 def test_json_is_edited_too(mode: str, indent: int | None, name: str) -> None:
-    """With any spaces, and whatever stands beside it; what comes of it is YAML."""
+    """With any spaces, and whatever stands beside it; it stays JSON."""
     document = json.loads(policy_text(custom_tasks=[{"name": name}]))
     text = json.dumps(document, indent=indent, ensure_ascii=False)
-    edited = yaml.safe_load(with_mode(text, mode))  # type: ignore[arg-type]
+    edited = with_mode(text, mode)  # type: ignore[arg-type]
     document["spec"]["mode"] = mode
-    assert edited == document
+    assert json.loads(edited) == yaml.safe_load(edited) == document
+
+
+def test_json_without_a_mode_stays_json() -> None:
+    """The key that is added is JSON too, in a spec that was empty as well; so is what a file begins with."""
+    for spec in ({}, {"k": {"max": 4}}):
+        document = json.loads(policy_text()) | {"spec": spec}
+        for start in ("", "\ufeff"):
+            edited = with_mode(start + json.dumps(document, indent=2), "shadow")
+            assert json.loads(edited.removeprefix(start)) == document | {"spec": {**spec, "mode": "shadow"}}

@@ -182,7 +182,7 @@ async def test_a_stream_that_breaks_off_is_held_against_the_replica_that_began_i
     assert pools.ejected("ngram") == ["b"]
 
 
-async def test_a_pool_that_answers_nothing_lets_its_calls_go() -> None:
+async def test_a_pool_that_answers_nothing_lets_its_calls_go(skipping: None) -> None:
     """A process that hangs fails no call by itself; after enough polls without an answer the calls are failed."""
     client = FakePool([opening(), asyncio.Event()])
     clock = Clock(0.0)
@@ -205,7 +205,7 @@ async def test_a_pool_that_answers_nothing_lets_its_calls_go() -> None:
     assert not pools.ready
 
 
-async def test_a_pool_whose_streams_go_on_is_only_busy() -> None:
+async def test_a_pool_whose_streams_go_on_is_only_busy(skipping: None) -> None:
     """Frames that come while polls do not are a sign of life."""
     more = asyncio.Event()
     client = FakePool([opening(), more, opening(), asyncio.Event()])

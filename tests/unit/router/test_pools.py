@@ -54,7 +54,7 @@ async def test_a_lost_pool_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("pool vanilla cannot answer: the actor died") == 1
 
 
-async def test_a_busy_pool_is_given_time() -> None:
+async def test_a_busy_pool_is_given_time(skipping: None) -> None:
     """A pool that only answers late is lost after the third time, not the first."""
     pool = FakePool()
     pools = two_pools(pool, FakePool(), poll_timeout_s=0.001)

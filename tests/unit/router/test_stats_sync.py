@@ -154,7 +154,7 @@ async def test_closing_is_bounded_in_time_when_the_store_hangs() -> None:
     buffer, sync = router(store, close_timeout_s=0.01)
     sync.start()
     buffer.record({CODE: delta()}, T0)
-    await asyncio.wait_for(sync.close(), 5)
+    await asyncio.wait_for(sync.close(), 120)
     assert buffer[CODE].lifetime["requests"] == 1
 
 
@@ -343,7 +343,7 @@ class _SwallowingStore(FakeStore):
     async def changed_since(self, cursor: Cursor | None) -> Changes:
         self.called.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(3600)
         except asyncio.CancelledError:
             raise StoreUnavailableError("took too long") from None
         return await super().changed_since(cursor)
@@ -355,5 +355,5 @@ async def test_a_swallowed_cancellation_does_not_keep_the_loops_alive() -> None:
     _, sync = router(store)
     sync.start()
     await store.called.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         await sync.close()

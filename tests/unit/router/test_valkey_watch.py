@@ -15,19 +15,19 @@ pytestmark = pytest.mark.unit
 class Server:
     """Has ended, runs, or cannot be started, look by look; then the test is over."""
 
-    def __init__(self, looks: list[bool | None]) -> None:
+    def __init__(self, looks: list[bool | Exception]) -> None:
         self.looks = looks
 
     def revive(self) -> bool:
         if not self.looks:
             raise asyncio.CancelledError
         ended = self.looks.pop(0)
-        if ended is None:
-            raise EmbeddedValkeyError("no disk")
+        if isinstance(ended, Exception):
+            raise ended
         return ended
 
 
-async def pauses(looks: list[bool | None]) -> list[float]:
+async def pauses(looks: list[bool | Exception]) -> list[float]:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -45,8 +45,13 @@ async def test_a_server_that_ends_once_is_looked_at_as_often_as_before() -> None
 
 async def test_a_server_that_keeps_ending_is_left_alone_for_longer_and_longer() -> None:
     """Whether it ends or cannot be started; never for more than a minute."""
-    found = await pauses([True, None] * 5)
+    found = await pauses([True, EmbeddedValkeyError("no disk")] * 5)
     assert found == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+async def test_the_watch_survives_what_nobody_expected() -> None:
+    """It is a server that cannot be started, as far as it can tell."""
+    assert await pauses([RuntimeError("no thread"), False, False]) == [0.5, 1.0, 0.5, 0.5]
 
 
 async def test_half_a_minute_without_an_end_forgets_earlier_ones() -> None:
