@@ -49,6 +49,7 @@ BOUNDS = {
     "policies.learner": ("_MAX_TASKS",),
     "policies.task_beliefs": ("_MAX_ESTIMATES",),
     "policies.task_reader": ("_MAX_KEPT",),
+    "router.dashboard.tally": ("_MAX_KEYS",),
     "router.decisions": ("MAX_TASKS",),
     "router.drifting": ("_MAX_KEPT",),
 }
