@@ -68,10 +68,12 @@ def _medusa(where: str, profile: Profile, config: Mapping[str, Any]) -> Iterator
 def _width(where: str, config: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[str]:
     """A head reads the target's hidden states, so it was trained for one width of them."""
     expected = config.get("target_hidden_size", config.get("hidden_size"))
-    if isinstance(expected, int) and expected != target.get("hidden_size"):
+    text = target.get("text_config")  # where a model that reads more than text tells of its decoder
+    own = target.get("hidden_size", text.get("hidden_size") if isinstance(text, dict) else None)
+    if isinstance(expected, int) and isinstance(own, int) and expected != own:
         yield (
             f"{where}.draft_model: a head for hidden states of {expected}, the target's have "
-            f"{target.get('hidden_size')}: it was trained for another model"
+            f"{own}: it was trained for another model"
         )
 
 

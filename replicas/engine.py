@@ -191,5 +191,9 @@ class VllmEngine:
 
 
 def _loggers() -> list[type]:
-    """What keeps vLLM's own metrics: for its app's `/metrics`, and in a Ray for Ray's endpoint as well."""
-    return [PrometheusStatLogger, *([RayPrometheusStatLogger] if ray.is_initialized() else [])]
+    """What keeps vLLM's own metrics: for its app's `/metrics`, and in a Ray for Ray's endpoint as well.
+
+    In this order: each takes vLLM's metrics out of Prometheus' registry before it makes its own, and Ray's
+    are not in there.
+    """
+    return [*([RayPrometheusStatLogger] if ray.is_initialized() else []), PrometheusStatLogger]

@@ -8,6 +8,7 @@ same process stays apart.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Mapping
@@ -27,6 +28,8 @@ from opentelemetry.util.types import AttributeValue
 
 from replicas.frames import Call, Ending, Frame, Headers
 from replicas.tracing import Serve
+
+_log = logging.getLogger(__name__)
 
 PROVIDER: Final = "vllm"
 """Who generates, as `gen_ai.provider.name`."""
@@ -151,14 +154,20 @@ class OtelReplicaTracer:
             failed(span, type(failure).__qualname__)
             raise
         finally:
-            span.set_attributes(seen.attributes())
-            if (decoding := seen.decoding()) is not None:
-                first_ns, last_ns = decoding
-                span.add_event("specroute.first_token", timestamp=first_ns)
-                self._tracing.tracer.start_span(
-                    "specroute.decode", context, attributes=seen.steps(), start_time=first_ns
-                ).end(last_ns)
-            span.end()
+            try:
+                self._end(span, seen, context)
+            except Exception:  # noqa: BLE001 - no answer is lost for its span
+                _log.exception("a span could not be ended")
+
+    def _end(self, span: Span, seen: _Seen, context: Context) -> None:
+        span.set_attributes(seen.attributes())
+        if (decoding := seen.decoding()) is not None:
+            first_ns, last_ns = decoding
+            span.add_event("specroute.first_token", timestamp=first_ns)
+            self._tracing.tracer.start_span(
+                "specroute.decode", context, attributes=seen.steps(), start_time=first_ns
+            ).end(last_ns)
+        span.end()
 
 
 class _Seen:

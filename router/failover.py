@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -67,7 +67,8 @@ class RetryBudget:
             if waiter.done() and not waiter.cancelled():
                 self.done()
             else:
-                self._line.remove(waiter)
+                with suppress(ValueError):  # `done` may have passed it by since
+                    self._line.remove(waiter)
             raise
 
     def done(self) -> None:

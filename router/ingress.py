@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -275,15 +275,16 @@ class Router:
     async def close(self) -> None:
         """End the background tasks; what was learned is written first."""
         tasks, self._tasks = self._tasks, []
-        await ended(tasks)
-        await self._policy_sync.close()
-        await self._savings.close()
-        if self._sync is not None:
-            await self._sync.close()
-        if self._decision_log is not None:
-            await asyncio.to_thread(self._decision_log.close)
-        await asyncio.to_thread(self._tracer.close)
-        self._resources.close()
+        async with AsyncExitStack() as closing:  # from the last one up, each whatever becomes of the others
+            closing.callback(self._resources.close)
+            closing.push_async_callback(asyncio.to_thread, self._tracer.close)
+            if self._decision_log is not None:
+                closing.push_async_callback(asyncio.to_thread, self._decision_log.close)
+            if self._sync is not None:
+                closing.push_async_callback(self._sync.close)
+            closing.push_async_callback(self._savings.close)
+            closing.push_async_callback(self._policy_sync.close)
+            await ended(tasks)
 
     def _is_known(self, tenant: str) -> bool:
         """Whether an operator's file names this tenant."""

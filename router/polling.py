@@ -35,8 +35,10 @@ class Poller:
             async with asyncio.timeout(self._timeout_s):
                 status = await (state.client.status(avoid=avoid) if avoid else state.client.status())
             state.note(status, self._clock())
-            for replica in state.replicas.half_open(began_s)[:_PROBES]:
-                await self._probe(state, replica)
+            if state.profile.replicas == 1:
+                state.silence.alone(str(status.get("replica") or ""))
+            half_open = state.replicas.half_open(began_s)[:_PROBES]
+            await asyncio.gather(*(self._probe(state, replica) for replica in half_open))
         except ReplicaError as error:
             state.failed_polls += 1
             state.failed(error, self._clock())
@@ -98,4 +100,7 @@ class Poller:
             async with asyncio.timeout(self._timeout_s):
                 return await state.client.status(replica)
         except (ReplicaError, TimeoutError):
+            return None
+        except Exception:  # noqa: BLE001 - as in `poll`
+            _log.exception("pool %s: unexpected answer of replica %s", state.profile.name, replica)
             return None

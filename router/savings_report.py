@@ -29,6 +29,8 @@ _DEFAULT_WINDOW_S: Final = 24.0 * HOUR_S
 _BY_HOUR_S: Final = HOURS_KEPT_S - DAY_S
 """Longer windows are made of days."""
 _FORBIDDEN: Final = 403
+_AT_ONCE: Final = 2
+"""Reports made at a time: each reads up to a hundred hashes, and threads are there for others too."""
 _AWAY: Final = (
     "The store does not answer: these are only the requests that this router has not told it yet. Ask again."
 )
@@ -60,6 +62,7 @@ class SavingsReport:
         self._capacity = capacity
         self._tenant_of = tenant_of
         self._clock = clock
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def routes(self, guarded: Callable[[Handler], Handler]) -> list[Route]:
         """The endpoints; `guarded` makes a handler check that an operator asks."""
@@ -73,6 +76,10 @@ class SavingsReport:
 
         Without the store only what it was not told yet can be reported.
         """
+        async with self._turns:
+            return await self._answer(query, with_capacity=with_capacity)
+
+    async def _answer(self, query: Query, *, with_capacity: bool) -> dict[str, Any]:
         now_s = self._clock()
         spans = spans_of(query.window_s, now_s)
         counted, store_up = await self._counted(spans)

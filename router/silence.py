@@ -68,6 +68,11 @@ class Silence:
         self._unanswered[replica] = count = self._unanswered.get(replica, 0) + 1
         return count >= QUESTIONS
 
+    def alone(self, replica: str) -> None:
+        """It is the only one of its pool: those that were there before are no more."""
+        for name in {*self._worked_s, *self._passes, *self._unanswered} - {replica}:
+            self.forget(name)
+
     def forget(self, replica: str) -> None:
         """It is no more."""
         for known in (self._worked_s, self._passes, self._unanswered):

@@ -29,6 +29,8 @@ Status = Literal["from", "never", "always", "unknown"]
 _LEAST_STEPS: Final = 50.0
 """Steps of drafts behind a task's acceptance, below which mostly the prior speaks."""
 _MOST_READING: Final = 0.95
+_LEAST_S: Final = 1e-9
+"""A fit may put all of a pass down to what plain decoding does not do."""
 
 
 class EnginePool(NamedTuple):
@@ -243,4 +245,4 @@ class _Loads:
         seconds = arm.pool.step_time.seconds
         alone = load._replace(reading=0.0, chunk=0.0)
         prompt_s = seconds(alone._replace(prefill=max(1.0, work.prompt_tokens))) - seconds(alone)
-        return steps * seconds(load) + batch * prompt_s
+        return max(_LEAST_S, steps * seconds(load) + batch * prompt_s)

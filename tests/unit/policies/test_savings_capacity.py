@@ -49,6 +49,13 @@ def test_free_drafts_are_always_worth_it() -> None:
     assert statement(found, confidence=0.95).startswith("Up to the 64 requests an engine decodes at once")
 
 
+def test_passes_that_are_said_to_take_nothing_break_nothing() -> None:
+    """A fit may put all of their time down to drafts."""
+    nothing = StepTime(0.0, 0.0, 0.0, 0.0, 0.001, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    pool = EnginePool("ngram", nothing, 0.0, math.inf, 8, max_k=4)
+    assert capacity([pool], {"ngram": [drafts()]}, WORK).whole.status == "always"
+
+
 def test_useless_drafts_never_are() -> None:
     """Plain decoding is faster for a single request already."""
     found = capacity(pools(0.01), {"ngram": [drafts(0.01)]}, WORK)

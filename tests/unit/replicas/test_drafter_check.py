@@ -53,6 +53,18 @@ def test_a_head_may_be_narrower_than_its_target(tmp_path: Path) -> None:
     assert problems(tmp_path, head, method="eagle3") == []
 
 
+@pytest.mark.parametrize(("width", "works"), [(64, True), (128, False)])
+def test_a_target_of_more_than_text_has_its_width_below(tmp_path: Path, width: int, *, works: bool) -> None:
+    """Its decoder is described in `text_config`."""
+    target = {"model_type": "llava", "text_config": {"hidden_size": 64}}
+    assert bool(problems(tmp_path, {"hidden_size": width}, target, method="eagle3")) is not works
+
+
+def test_a_width_that_nobody_tells_is_no_problem(tmp_path: Path) -> None:
+    """The engine will find out."""
+    assert problems(tmp_path, {"hidden_size": 64}, {"model_type": "other"}, method="eagle3") == []
+
+
 def test_k_beyond_the_medusa_heads_is_refused(tmp_path: Path) -> None:
     """One head drafts one position."""
     head = {"hidden_size": 64, "num_heads": 2}

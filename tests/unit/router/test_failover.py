@@ -337,6 +337,19 @@ async def test_a_turn_that_comes_too_late_is_given_back() -> None:
     assert (late.cancelled(), after.done(), budget.retries) == (True, True, 1)
 
 
+async def test_one_that_left_the_line_before_its_turn_is_only_cancelled() -> None:
+    """Though a turn came by before it could say so."""
+    budget = RetryBudget(minimum=1)
+    await budget.turn()
+    left = asyncio.create_task(budget.turn())
+    await asyncio.sleep(0)
+    left.cancel()
+    budget.done()
+    await asyncio.gather(left, return_exceptions=True)
+    assert left.cancelled()
+    assert budget.retries == 0
+
+
 @given(lives=st.lists(st.integers(0, 8), max_size=12), at_once=st.integers(1, 12))
 async def test_whatever_breaks_the_books_balance(
     tmp_path_factory: pytest.TempPathFactory, lives: list[int], at_once: int

@@ -258,6 +258,24 @@ async def test_without_the_store_the_report_says_so() -> None:
         assert (await http.get("/admin/v1/report")).json()["store_up"] is False
 
 
+async def test_few_reports_are_made_at_a_time() -> None:
+    """However many a tenant asks for: each is work for the store and for threads."""
+    reading, most = 0, 0
+
+    class Slow(FakeSavingsStore):
+        async def read(self, span: Span) -> Counted:
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await asyncio.sleep(0)
+            reading -= 1
+            return await super().read(span)
+
+    async with client(Slow(), SavingsBuffer(reserved=nobody)) as http:
+        await asyncio.gather(*(http.get("/v1/specroute/report") for _ in range(6)))
+    assert most == 2
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

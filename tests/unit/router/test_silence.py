@@ -12,6 +12,7 @@ from fakes import NGRAM, VANILLA, Clock, FakePool, opening, settled, whole
 from replicas.frames import Call, Frame, ReplicaError
 from router.pools import Pools, PoolState
 from router.silence import QUESTIONS, STEPS, STUCK, Silence
+from router.waiting import Wait
 
 pytestmark = pytest.mark.unit
 
@@ -179,6 +180,20 @@ async def test_an_engine_that_makes_no_pass_is_given_up(replicas: int) -> None:
     assert pools.ejected("ngram") == (["a"] if replicas > 1 else ["ngram"])
 
 
+async def test_the_replica_before_this_one_does_not_hang() -> None:
+    """A pool of one whose replica was replaced: the old one makes no pass, since it is no more."""
+    client = Hanging("a")
+    pools, clock, state = pooled(client, NGRAM.model_copy(update={"replicas": 1}))
+    await met(pools, state, client)
+    client.names, client.silent = ["b"], {"b"}
+    task = await under_way(pools, state)
+    while clock.now_s < 2 * STUCK * LIMIT_S:
+        client.passes, clock.now_s = client.passes + 1, clock.now_s + 1.0
+        await pools.poll()
+    assert (task.done(), pools.ejected("ngram")) == (False, [])
+    await ended(task)
+
+
 async def test_a_client_that_reads_slowly_is_no_silence() -> None:
     """Nobody waits for a frame while the last one is read."""
     client = Hanging("a", "b", "c")
@@ -233,3 +248,18 @@ def test_slow_engines_get_more_time() -> None:
     """Twenty plain steps, where that is longer than what the deployment says."""
     assert Silence(10.0).limit_s(0.1) == 10.0
     assert Silence(10.0).limit_s(2.0) == 2.0 * STEPS
+
+
+async def test_a_wait_given_up_while_its_client_reads_ends_with_the_next_one() -> None:
+    """What came meanwhile is made again elsewhere."""
+
+    async def frames() -> AsyncGenerator[Frame, None]:
+        while True:
+            yield Frame(b"x")
+
+    wait, answer = Wait(0.0), frames()
+    assert await wait.next_of(answer, 0.0) is not None
+    wait.give_up()
+    with pytest.raises(ReplicaError, match="stopped answering"):
+        await wait.next_of(answer, 1.0)
+    await answer.aclose()
