@@ -104,8 +104,10 @@ def test_a_harmless_candidate_is_promoted_by_the_operator(routers: TwoRouters) -
     """
     (routers.mount / "next.yaml").write_text(policy("harmless", mode="always_vanilla"))
     until(lambda: phases(routers) == {"running"})
-    decided = asked(routers, 80)
+    decided = asked(routers, 120)
     assert set(decided) == {"main", "harmless"}
+    # Each router adds what it saw to the store in its own time.
+    until(lambda: routers.service.get("/admin/v1/canary")["verdict"] != "gathering")
     state = routers.service.get("/admin/v1/canary")
     print(f"harmless: {state['verdict']}, {state['requests']}, total time {state['total_time']}")
     assert (state["phase"], state["verdict"]) == ("running", "undecided")
