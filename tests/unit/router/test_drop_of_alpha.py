@@ -1,14 +1,16 @@
-"""A drop of alpha, simulated, on all its way: the event, the metric, the alert."""
+"""A drop of alpha, simulated, on all its way: the event, the metric, the alert, the mark on the dashboard."""
 
 import re
 from pathlib import Path
 from random import Random
 
 import pytest
+from boards import Board
 from fakes import FakePool, Harness, ending, request, state_of, whole
 from promtool import Case, check, needs_promtool
 
 from replicas.frames import Ending
+from router.dashboard.state import View
 from router.drifting import Drifting
 from router.telemetry import Metrics
 from router.telemetry_alpha import AlphaCollector
@@ -43,11 +45,12 @@ class Service:
         self.metrics.registry.register(
             AlphaCollector(harness.buffer, harness.learning, harness.policies, harness.clock)
         )
+        self.dashboard = Board(harness).dashboard
         drifting = Drifting(
             buffer=harness.buffer,
             policies=harness.policies,
             learning=harness.learning,
-            hooks=[self.metrics.on_drift],
+            hooks=[self.metrics.on_drift, self.dashboard.on_drift],
         )
         harness.service._hooks = (*harness.service._hooks, self.metrics.on_outcome, drifting.on_outcome)
         self.scraped: list[dict[str, str]] = []
@@ -71,7 +74,7 @@ class Service:
 
 
 @needs_promtool
-async def test_a_drop_raises_the_event_the_metric_and_the_alert(tmp_path: Path) -> None:
+async def test_a_drop_raises_the_event_the_metric_the_alert_and_the_mark(tmp_path: Path) -> None:
     """From 0.75 to 0.40: nothing before it; after it the counter moves, alpha is lower, the alert fires."""
     service = Service(tmp_path)
     await service.harness.ready()
@@ -95,3 +98,6 @@ async def test_a_drop_raises_the_event_the_metric_and_the_alert(tmp_path: Path) 
     silent = Case(series, [], at=f"{DROP_AT - 1}m")
     loud = Case(series, [event], at=f"{MINUTES - 1}m")
     check(tmp_path, [silent.document(), loud.document()])
+    (mark,) = service.dashboard.state.told(View())["events"]
+    assert (mark["kind"], mark["bad"]) == ("drift", True)
+    assert "code on ngram fell" in mark["text"]
