@@ -28,14 +28,24 @@ applications:
     import_path: router.app:build
     args:
       fake_engines: {step_ms: 2, alpha: 0.8}
+      policy: {path: POLICY}
 """
+WILLING = {
+    "apiVersion": "specroute/v1",
+    "kind": "RoutingPolicy",
+    "metadata": {"name": "willing"},
+    "spec": {"objective": {"min_speedup": 1.0, "confidence": 0.5}},
+}
+"""Speculates where it is more likely than not to gain: so few requests prove no more on a busy machine."""
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A deployment of fake engines."""
     file = tmp_path / "fake.yaml"
-    file.write_text(FAKE)
+    willing = tmp_path / "willing.json"
+    willing.write_text(json.dumps(WILLING))
+    file.write_text(FAKE.replace("POLICY", str(willing)))
     return file
 
 
@@ -131,7 +141,7 @@ def test_an_interrupted_demo_ends_its_service(config: Path, tmp_path: Path) -> N
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
     """What to do instead stands in the line."""
-    (tmp_path / "no-policy.yaml").write_text(f"{FAKE}      policy: {{path: /nowhere/policy.yaml}}\n")
+    (tmp_path / "no-policy.yaml").write_text(FAKE.replace("POLICY", "/nowhere/policy.yaml"))
     done = CliRunner().invoke(cli.app, ["demo", *(part.format(folder=tmp_path) for part in arguments)])
     assert done.exit_code == 2
     assert done.stdout == ""

@@ -81,8 +81,10 @@ _EXTREMES: tuple[dict[str, Any], ...] = (
 
 
 def _bodies() -> list[tuple[str, dict[str, Any]]]:
-    chat = {"model": MODEL, "messages": [{"role": "user", "content": "Say hi."}], "max_tokens": 2}
-    text = {"model": MODEL, "prompt": "1 2 3", "max_tokens": 2}
+    # The stops are for bodies without a limit of tokens: what is sampled may go on for eight thousand of them.
+    short = {"model": MODEL, "max_tokens": 2, "stop": [" ", ".", "\n"]}
+    chat = {**short, "messages": [{"role": "user", "content": "Say hi."}]}
+    text = {**short, "prompt": "1 2 3"}
     bodies = [("/v1/chat/completions", chat | {field: value}) for field in _CHAT_FIELDS for value in _WRONG]
     bodies += [("/v1/completions", text | {field: value}) for field in _TEXT_FIELDS for value in _WRONG]
     return bodies + [("/v1/chat/completions", chat | extreme) for extreme in _EXTREMES]
