@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, NamedTuple
 
@@ -62,8 +65,28 @@ def _interval(ratios: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, flo
     return float(np.median(ratios)), float(low), float(high)
 
 
-def shown(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A figure, or one with its interval."""
     if isinstance(value, tuple):
         return f"{value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
     return f"{value:.1f}"
+
+
+def run(description: str, measured: Callable[[int, int], Awaitable[dict[str, dict[str, Any]]]]) -> int:
+    """The command of a comparison: `measured` gets rounds and requests, its rows are printed."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--requests", type=int, default=50, help="per variant and round")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    async def rows() -> dict[str, dict[str, Any]]:
+        return await measured(options.rounds, options.requests)
+
+    found = asyncio.run(rows())
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    for name, row in found.items():
+        print(f"{name:22s} " + "  ".join(f"{key} {_shown(value)}" for key, value in row.items()))
+    return 0

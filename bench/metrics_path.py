@@ -12,9 +12,6 @@ instruments that do nothing: the least of many tries, in µs, after the requests
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +19,7 @@ from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
-from bench.interleaved import Variant, compared, shown
+from bench.interleaved import Variant, compared, run
 from bench.request_path import BODY, PATH, routing_service
 from policies.cost import PredictionError
 from policies.forecast import Forecaster
@@ -42,18 +39,7 @@ _TRIES = 200
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--requests", type=int, default=50, help="per variant and round")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    rows = asyncio.run(_measured(options.rounds, options.requests))
-    if options.json:
-        print(json.dumps(rows))
-        return 0
-    for name, row in rows.items():
-        print(f"{name:12s} " + "  ".join(f"{key} {shown(value)}" for key, value in row.items()))
-    return 0
+    return run(__doc__.splitlines()[0], _measured)
 
 
 async def _measured(rounds: int, requests: int) -> dict[str, dict[str, Any]]:

@@ -13,8 +13,6 @@ nothing. It cannot be a variant, since a request without them does not exist.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
 import sys
 import time
@@ -28,7 +26,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import DEFAULT_OFF, DEFAULT_ON, ParentBasedTraceIdRatio, Sampler
 
-from bench.interleaved import Variant, compared, shown
+from bench.interleaved import Variant, compared, run
 from policies.learner import Drafter
 from replicas.frames import Call, Ending, Frame
 from replicas.profiles import Profile
@@ -75,18 +73,7 @@ class Encoded(SpanExporter):
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--requests", type=int, default=50, help="per variant and round")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    rows = asyncio.run(_measured(options.rounds, options.requests))
-    if options.json:
-        print(json.dumps(rows))
-        return 0
-    for name, row in rows.items():
-        print(f"{name:22s} " + "  ".join(f"{key} {shown(value)}" for key, value in row.items()))
-    return 0
+    return run(__doc__.splitlines()[0], _measured)
 
 
 async def _measured(rounds: int, requests: int) -> dict[str, dict[str, Any]]:
