@@ -93,6 +93,7 @@ class Decider:
             recent_requests=memory.arrived(task, now_s),
             wanted_route=request.hints.route,
             wanted_k=request.hints.k,
+            wanted_profile=request.hints.profile,
             unsupported=request.unsupported,
         )
         try:

@@ -150,6 +150,11 @@ HINTS: Final[list[Json]] = [
         {"type": "integer", "minimum": 0, "maximum": MAX_K},
     ),
     header(
+        "X-Specroute-Profile",
+        "The pool, beside X-Specroute-Route or X-Specroute-K; honoured as these are, where it answers.",
+        {"type": "string", "maxLength": 64},
+    ),
+    header(
         "X-Specroute-Deadline",
         "A duration such as 10s; without effect where it is longer than the policy's.",
         {"type": "string", "pattern": "^[1-9][0-9]{0,3}(ms|s|m)$"},

@@ -22,6 +22,7 @@ from router.errors import BadRequestError
 TASK_HEADER = "x-specroute-task"
 ROUTE_HEADER = "x-specroute-route"
 K_HEADER = "x-specroute-k"
+PROFILE_HEADER = "x-specroute-profile"
 DEADLINE_HEADER = "x-specroute-deadline"
 DETAILS_HEADER = "x-specroute-details"
 REQUEST_ID_HEADER = "x-request-id"
@@ -42,6 +43,8 @@ class Hints:
     task: str | None = None
     route: Route | None = None
     k: int | None = None
+    profile: str | None = None
+    """The pool for the wanted route or k."""
     details: bool = False
     deadline_s: float | None = None
     """Shorter than the policy's, or without effect."""
@@ -99,6 +102,7 @@ def read_request(
             task=_task(headers.get(TASK_HEADER), fields.get("metadata"), tasks),
             route=_route(headers.get(ROUTE_HEADER)),
             k=_k(headers.get(K_HEADER)),
+            profile=(headers.get(PROFILE_HEADER) or "").strip()[:_MAX_NAME] or None,
             details=headers.get(DETAILS_HEADER, "").strip().lower() in {"1", "true"},
             deadline_s=_deadline_s(headers.get(DEADLINE_HEADER)),
         ),

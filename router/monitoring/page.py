@@ -83,7 +83,7 @@ def described() -> list[Described]:
         settings = DeploymentSettings(decision_log=log)
         nobody = cast("PoolClient", None)  # nothing is asked of a pool here
         router = Router(settings, {profile.name: nobody for profile in settings.profiles})
-        return sorted(_of(router.metrics.registry))
+        return sorted(_of(router.parts.metrics.registry))
 
 
 def page() -> str:

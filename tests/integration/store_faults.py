@@ -146,15 +146,15 @@ class Site:
     @property
     def buffer(self) -> Mapping[CellKey, Any]:
         """What the router believes."""
-        return self.router._buffer
+        return self.router.parts.buffer
 
     @property
     def canary_runs(self) -> bool:
-        return self.router._canary.state.phase == "running"
+        return self.router.parts.canary.state.phase == "running"
 
     @property
     def store_up(self) -> bool:
-        return self.router._buffer.store_up
+        return self.router.parts.buffer.store_up
 
     async def traffic(self, seconds: float, tasks: tuple[str, ...] = TASKS) -> None:
         """Requests one after the other; each must be answered."""

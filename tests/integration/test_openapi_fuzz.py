@@ -98,7 +98,7 @@ class Site:
     async def _started(self, deployment: DeploymentSettings, pools: dict[str, Pool]) -> Router:
         router = Router(deployment, pools)
         await router.start()
-        await router._pools.poll()
+        await router.parts.pools.poll()
         return router
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ async def running(folder: Path, **fake: Any) -> AsyncIterator[tuple[Router, dict
     router = Router(settings, pools)
     await router.start()
     try:
-        await router._pools.poll()
+        await router.parts.pools.poll()
         yield router, pools
     finally:
         await router.close()
@@ -96,11 +96,11 @@ async def test_plain_answers_teach_the_copying_pool(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SPECROUTE_DATA_DIR", str(tmp_path))
     async with running(tmp_path, copying=True) as (router, pools):
         await ask(router)
-        await until_async(lambda: router._replayer.totals.replayed >= COUNT * len(COPIED))
+        await until_async(lambda: router.parts.replayer.totals.replayed >= COUNT * len(COPIED))
         assert not pools["ngram"].calls
         lengths = {}
         for task in COPIED:
-            record = router._buffer.get(CellKey("ngram", task, "low").of_replays())
+            record = router.parts.buffer.get(CellKey("ngram", task, "low").of_replays())
             assert record is not None
             assert record.lifetime["requests"] == COUNT
             lengths[task] = {each.k: 1 + each.y / each.x for each in clusters(record.counters)}
@@ -110,7 +110,7 @@ async def test_plain_answers_teach_the_copying_pool(tmp_path: Path, monkeypatch:
         assert lengths["code"][8] > lengths["code"][1] + 0.5
         assert lengths["creative"][8] < 1.3
     async with running(tmp_path, copying=True) as (router, _):
-        again = router._buffer.get(CellKey("ngram", "code", "low").of_replays())
+        again = router.parts.buffer.get(CellKey("ngram", "code", "low").of_replays())
         assert again is not None
         assert {each.k: 1 + each.y / each.x for each in clusters(again.counters)} == pytest.approx(
             lengths["code"]
@@ -125,4 +125,4 @@ async def test_lucky_drafters_are_not_replayed(tmp_path: Path, monkeypatch: pyte
         assert len(pools["vanilla"].calls) == COUNT * len(COPIED)
         wanted = {(json.loads(call.body)["stream"], call.prompt_tokens) for call in pools["vanilla"].calls}
         assert wanted == {(True, True), (False, False)}
-        assert not any(key.is_of_replays for key, _ in router._buffer.items())
+        assert not any(key.is_of_replays for key, _ in router.parts.buffer.items())

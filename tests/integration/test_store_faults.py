@@ -22,21 +22,21 @@ UNAVAILABLE = httpx.codes.SERVICE_UNAVAILABLE
 
 async def during(found: Site, name: str) -> None:
     """What holds while the store does not take part."""
-    before = found.router._policies.state.version
+    before = found.router.parts.policies.state.version
     await until_async(lambda: not found.store_up)
     for key in found.buffer:
-        found.router._buffer.cut(key, 0.5)
+        found.router.parts.buffer.cut(key, 0.5)
     await found.traffic(1.0)
     alpha = await found.alpha()
     assert not alpha["store_up"]
     assert alpha["store_age_s"] > 0
     assert found.local() == found.sent
     assert (await found.preferences())["threshold"]["enable_above"] == 0.7
-    assert found.router._policies.state.version == before
+    assert found.router.parts.policies.state.version == before
     for refused in (await found.put_preferences(0.6), await found.put_policy("meanwhile")):
         assert refused.status_code == UNAVAILABLE, (name, refused.text)
         assert int(refused.headers["Retry-After"]) > 0
-    assert len(found.router._buffer._pending) <= 4
+    assert len(found.router.parts.buffer._pending) <= 4
 
 
 async def after(found: Site) -> None:
@@ -70,7 +70,7 @@ async def test_an_outage_in_the_middle_of_traffic(name: str, tmp_path: Path) -> 
         assert found.stored_canary() == found.compared
         await until_async(lambda: found.epochs() == {1})
         assert (await found.preferences())["threshold"]["enable_above"] == 0.7
-        await until_async(lambda: found.router._policy_sync.store_up)
+        await until_async(lambda: found.router.parts.policy_sync.store_up)
         await preferred(found, 0.6)
 
         async def put_policy() -> bool:
@@ -99,14 +99,14 @@ async def test_a_flushed_store(tmp_path: Path) -> None:
         await preferred(found, 0.7)
         await found.traffic(0.3)
         await until_async(lambda: found.stored() == found.sent)
-        revision = found.router._policies.state.revision
+        revision = found.router.parts.policies.state.revision
         found.raw.flushall()
         found.sent = 0
         await after(found)
         await until_async(
             lambda: found.raw.hget("specroute:{smollm2-135m-instruct}:v1:policy", "revision") == revision
         )
-        await until_async(lambda: found.router._tenants.preferences.get("acme") is None)
+        await until_async(lambda: found.router.parts.tenants.preferences.get("acme") is None)
 
 
 async def replica_of(found: Site, folder: Path) -> EmbeddedValkey:
@@ -186,7 +186,7 @@ def at(raw: Redis) -> int:
 async def test_a_breaker_lets_single_probes_through(tmp_path: Path) -> None:
     """A store in a black hole is asked less and less often, by one call at a time, and found again after."""
     async with site(tmp_path) as found:
-        connection = found.router._sync._store  # type: ignore[union-attr]
+        connection = found.router.store
         breaker = connection._breaker
         allow, probes_s, refused = breaker.allow, [], 0
 
