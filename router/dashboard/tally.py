@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from router.savings import observation
 WINDOW_S: Final = 3600.0
 """How far back activity is told."""
 _PARTS: Final = 12
-_MAX_KEYS: Final = 2000
+_MAX_KEYS: Final = 500
 
 T = TypeVar("T")
 
@@ -129,20 +131,27 @@ def _single(seen: Seen) -> Tally:
 class Activity:
     """The tallies of the last hour: twelve parts of five minutes, the oldest of which is forgotten as one.
 
-    Memory is bounded: of more than 2,000 tasks of tenants in a part, the further ones count in their task's
-    total only.
+    Memory is bounded: of more than 500 tasks of tenants in a part, the further ones count in their task's
+    total only. A part that is over is needed once more, when it is forgotten: it is kept packed, in a
+    twentieth of the room.
     """
 
     def __init__(self) -> None:
-        self._parts: deque[tuple[float, dict[Key, Tally]]] = deque()
+        self._part: dict[Key, Tally] = {}
+        self._begins_s: deque[float] = deque()
+        """Of the packed parts, and of the one that is added to."""
+        self._packed: deque[bytes] = deque()
         self._totals: dict[Key, Tally] = {}
 
     def add(self, seen: Seen, now_s: float) -> None:
         """Count one request, for its tenant and for everybody."""
         self.forget(now_s)
-        if not self._parts or now_s - self._parts[-1][0] >= WINDOW_S / _PARTS:
-            self._parts.append((now_s, {}))
-        part, one = self._parts[-1][1], _single(seen)
+        if not self._begins_s or now_s - self._begins_s[-1] >= WINDOW_S / _PARTS:
+            if self._begins_s:
+                self._packed.append(_packed(self._part))
+            self._begins_s.append(now_s)
+            self._part = {}
+        part, one = self._part, _single(seen)
         for key in (seen.key._replace(tenant=None), seen.key):
             if key.tenant is not None and key not in part and len(part) >= _MAX_KEYS:
                 continue
@@ -151,8 +160,9 @@ class Activity:
 
     def forget(self, now_s: float) -> None:
         """Take off what is an hour old."""
-        while self._parts and now_s - self._parts[0][0] >= WINDOW_S:
-            for key, tally in self._parts.popleft()[1].items():
+        while self._begins_s and now_s - self._begins_s[0] >= WINDOW_S:
+            self._begins_s.popleft()
+            for key, tally in self._oldest().items():
                 total = self._totals[key]
                 total.merge(tally, -1)
                 if total.requests <= 0:
@@ -160,7 +170,13 @@ class Activity:
 
     def since_s(self) -> float | None:
         """When the oldest part begins; None without any."""
-        return self._parts[0][0] if self._parts else None
+        return self._begins_s[0] if self._begins_s else None
+
+    def _oldest(self) -> dict[Key, Tally]:
+        if self._packed:
+            return _unpacked(self._packed.popleft())
+        part, self._part = self._part, {}
+        return part
 
     def of(self, tenant: str | None) -> dict[str, Tally]:
         """The tenant's tallies by task; None: everybody's."""
@@ -207,6 +223,15 @@ def seen(outcome: Outcome, accuracy: Callable[[str, float], Accuracy | None]) ->
         plain_s=expected_s / known.ratio,
         doubt=known.spread**2 / max(1.0, known.requests),
     )
+
+
+def _packed(part: dict[Key, Tally]) -> bytes:
+    return zlib.compress(pickle.dumps(part, pickle.HIGHEST_PROTOCOL), 1)
+
+
+def _unpacked(packed: bytes) -> dict[Key, Tally]:
+    part: dict[Key, Tally] = pickle.loads(zlib.decompress(packed))  # noqa: S301 - from this process's memory
+    return part
 
 
 def _merge(mine: Counter[T], theirs: Counter[T], sign: int) -> None:
