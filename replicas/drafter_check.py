@@ -31,38 +31,53 @@ def drafter_problems(profile: Profile, target: Path | None) -> Iterator[str]:
     target_config = _config(target)
     if target_config is None:
         return
-    if profile.method == "mtp":
-        yield from _mtp(where, target_config)
     drafter = Path(profile.draft_model) if profile.draft_model else None
     config = _config(drafter)
-    if drafter is None or config is None:
-        return
-    if profile.method == "draft_model":
+    yield from misfits(where, profile.method, profile.k, target_config, config)
+    if drafter is not None and config is not None and profile.method == "draft_model":
         yield from _vocabulary(where, profile, drafter, target)
-    elif profile.method == "medusa":
-        yield from _medusa(where, profile, config)
-        yield from _width(where, config, target_config)
+        yield from _vocabulary_size(where, profile, config, target_config)
+
+
+def misfits(
+    where: str, method: str, k: int, target: Mapping[str, Any], config: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """Why a drafter cannot work on a target by their configurations alone; `config` is the drafter's."""
+    if method == "mtp":
+        yield from _mtp(where, k, target)
+    if config is None or method == "draft_model":
+        return
+    if method == "medusa":
+        yield from _medusa(where, k, config)
+        yield from _width(where, config, target)
     else:
-        yield from _width(where, config, target_config)
-        yield from _draft_vocabulary(where, config, target_config)
+        yield from _width(where, config, target)
+        yield from _draft_vocabulary(where, config, target)
 
 
-def _mtp(where: str, target: Mapping[str, Any]) -> Iterator[str]:
+def _mtp(where: str, k: int, target: Mapping[str, Any]) -> Iterator[str]:
+    """For more tokens than layers vLLM goes through all layers again, so k is then a multiple of them."""
     text = target.get("text_config")
-    layers = [
+    found = [
         config.get(name)
         for name in _MTP_LAYERS
         for config in (target, text if isinstance(text, dict) else {})
     ]
-    if not any(isinstance(count, int) and count > 0 for count in layers):
+    layers = max((count for count in found if isinstance(count, int)), default=0)
+    if layers <= 0:
         names = ", ".join(_MTP_LAYERS)
         yield f"{where}.method: the target has no MTP layers (its config.json has none of {names})"
+    elif k > layers and k % layers:
+        yield (
+            f"{where}.k: {k} is more than the target's {layers} MTP layers, and no multiple of them: "
+            f"set k to {k // layers * layers}"
+        )
 
 
-def _medusa(where: str, profile: Profile, config: Mapping[str, Any]) -> Iterator[str]:
+def _medusa(where: str, k: int, config: Mapping[str, Any]) -> Iterator[str]:
     heads = config.get("num_heads", config.get("medusa_num_heads"))
-    if isinstance(heads, int) and profile.k > heads:
-        yield f"{where}.k: {profile.k} is more than the drafter's {heads} heads: set k to {heads} or less"
+    if isinstance(heads, int) and k > heads:
+        yield f"{where}.k: {k} is more than the drafter's {heads} heads: set k to {heads} or less"
 
 
 def _width(where: str, config: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[str]:
@@ -93,14 +108,35 @@ def _vocabulary(where: str, profile: Profile, drafter: Path, target: Path | None
     ours, theirs = _tokens(drafter), _tokens(target)
     if ours is None or theirs is None:
         return
+    if (difference := token_difference(ours, theirs)) is None:
+        return
+    yield (
+        f"{where}.draft_model: its tokenizer is not the target's: {difference}: choose a drafter of the same "
+        "family, or set draft_options.use_heterogeneous_vocab"
+    )
+
+
+def token_difference(ours: Mapping[str, int], theirs: Mapping[str, int]) -> str | None:
+    """How many of the target's tokens (`theirs`) have another id at the drafter, and the first; or None."""
     different = sorted((ident, token) for token, ident in theirs.items() if ours.get(token) != ident)
     if not different:
-        return
+        return None
     shown = ", ".join(f"{token!r} is {ident} there" for ident, token in different[:_SHOWN])
-    yield (
-        f"{where}.draft_model: its tokenizer is not the target's: {len(different)} tokens differ, "
-        f"as {shown}: choose a drafter of the same family, or set draft_options.use_heterogeneous_vocab"
-    )
+    return f"{len(different)} tokens differ, as {shown}"
+
+
+def _vocabulary_size(
+    where: str, profile: Profile, config: Mapping[str, Any], target: Mapping[str, Any]
+) -> Iterator[str]:
+    """The two models' logits must have one length for vLLM, whatever their tokenizers say."""
+    theirs, ours = config.get("vocab_size"), target.get("vocab_size")
+    if profile.draft_options.get("use_heterogeneous_vocab") or theirs == ours:
+        return
+    if isinstance(theirs, int) and isinstance(ours, int):
+        yield (
+            f"{where}.draft_model: a vocabulary of {theirs} tokens, the target's has {ours}: choose a "
+            "drafter of the same family, or set draft_options.use_heterogeneous_vocab"
+        )
 
 
 def _tokens(folder: Path | None) -> dict[str, int] | None:

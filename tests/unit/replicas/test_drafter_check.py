@@ -90,6 +90,31 @@ def test_mtp_needs_a_target_with_such_layers(tmp_path: Path, target: dict[str, A
     assert all(line.startswith("profiles.p.method: the target has no MTP layers") for line in found)
 
 
+@pytest.mark.parametrize(
+    ("layers", "k", "works"), [(1, 3, True), (2, 1, True), (2, 4, True), (2, 5, False), (3, 4, False)]
+)
+def test_mtp_layers_are_gone_through_whole(tmp_path: Path, layers: int, k: int, *, works: bool) -> None:
+    """More tokens than layers are a multiple of them, or vLLM refuses; the next smaller k that works is named."""
+    target = folder(tmp_path / "target", TARGET | {"num_nextn_predict_layers": layers})
+    found = list(drafter_problems(Profile(name="p", method="mtp", k=k), target))
+    assert (not found) is works
+    if found:
+        best = k - k % layers
+        assert found == [
+            f"profiles.p.k: {k} is more than the target's {layers} MTP layers, and no multiple of them: set k to {best}"
+        ]
+
+
+def test_a_drafter_with_another_vocabulary_is_refused_without_tokenizers_too(tmp_path: Path) -> None:
+    """By the sizes that the two models' files tell; vLLM compares no more than those."""
+    small = TARGET | {"vocab_size": 6}
+    (line,) = problems(tmp_path, small, method="draft_model")
+    assert line.startswith("profiles.p.draft_model: a vocabulary of 6 tokens, the target's has 8")
+    (tmp_path / "other").mkdir()
+    told = {"use_heterogeneous_vocab": True}
+    assert problems(tmp_path / "other", small, method="draft_model", draft_options=told) == []
+
+
 def test_suffix_decoding_names_its_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine would say so after a minute."""
     monkeypatch.setattr("replicas.drafter_check.find_spec", lambda _: None)

@@ -1,0 +1,76 @@
+"""What is wrong with a pair, and what its operator should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from policies.planning import Draft, Engine, EngineMemory, Load
+from policies.planning.gains import Gain
+from policies.planning.memory import GIB
+from replicas.drafter_check import misfits
+from replicas.tokenizer_check import TokenizerComparison, compare_tokenizers
+from router.planning.engines import Planned
+
+_FREE_STEP: Final = 1.1
+
+
+def tokenizers(target: Planned, drafter: Planned | None, draft: Draft) -> TokenizerComparison:
+    """The comparison of both tokenizers; only standalone drafters have one of their own."""
+    if drafter is None or not draft.standalone:
+        return TokenizerComparison(checked=False, notes=("the target's own tokenizer is used",))
+    return compare_tokenizers(drafter.model.folder, target.model.folder)
+
+
+def pair_problems(
+    target: Planned, drafter: Planned | None, method: str, k: int, *, heterogeneous: bool
+) -> Iterator[str]:
+    """Why a drafter cannot work on its target, by their configurations."""
+    config = drafter.config if drafter else None
+    for problem in misfits("drafter", method, k, target.config, config):
+        yield problem.removeprefix("drafter.draft_model: ")
+    if method != "draft_model" or config is None or heterogeneous:
+        return
+    ours, theirs = config.get("vocab_size"), target.config.get("vocab_size")
+    if ours != theirs:
+        yield (
+            f"vocab_size: the drafter's is {ours}, the target's {theirs}: vLLM refuses the pair, unless "
+            "draft_options.use_heterogeneous_vocab is set (--heterogeneous)"
+        )
+
+
+def load_warnings(engine: Engine, load: Load, gained: Sequence[Gain]) -> Iterator[str]:
+    """What the load makes of the plan: texts that are too long, and drafts that are not checked for free."""
+    longest = engine.target.max_position
+    if load.context > longest:
+        yield f"--context: {load.context} tokens are more than the {longest} that the model was made for"
+    if engine.gpu.is_cpu:
+        return
+    for gain in gained:
+        free = 1 + gain.k * gain.draft_cost
+        if gain.step > free * _FREE_STEP:
+            yield (
+                f"with {load.concurrency} requests at once checking is not free: a step of k = {gain.k} "
+                f"takes {gain.step:.2f} plain steps, alone {free:.2f}; the router lowers k by itself"
+            )
+            return
+
+
+def advice(engine: Engine, memory: EngineMemory, load: Load) -> Iterator[str]:
+    """What to do where it does not fit."""
+    if memory.fits:
+        return
+    on_cpu = engine.gpu.is_cpu
+    more = "a larger --kv-cache-gib" if on_cpu else "more --gpus, a larger --gpu, or --kv-fp8"
+    if memory.starts:
+        yield (
+            f"{memory.held} of {load.concurrency} requests fit at once, the others wait or are preempted: "
+            f"{more}, or a shorter --context"
+        )
+    else:
+        before = (memory.weights + memory.draft_weights + memory.activations + memory.runtime) / GIB
+        yield (
+            f"the engine does not start: {before:.1f} GiB before any KV cache, of {memory.budget / GIB:.1f} "
+            f"GiB, and a request needs {memory.needed / load.concurrency / GIB:.2f} GiB: {more}, or "
+            "--quantization"
+        )
