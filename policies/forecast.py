@@ -9,8 +9,9 @@ the first minute of a rush and falls with the last.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from policies.cells import decay_factor
 from policies.decide.context import Route
@@ -20,8 +21,11 @@ LONG_S: Final = 300.0
 """Half-lives of the two averages."""
 
 
+Key = TypeVar("Key", bound=Hashable)
+
+
 class RouteForecast(NamedTuple):
-    """What a route is expected to be asked for."""
+    """What a route, or a pool, is expected to be asked for."""
 
     requests_per_s: float
     work: float
@@ -51,24 +55,35 @@ class _Rate:
         return RouteForecast(self.requests * per_s, self.seconds * per_s)
 
 
-@dataclass(slots=True)
-class Forecaster:
-    """Counts decisions by route."""
+class Rates(Generic[Key]):
+    """Counts decisions by a key. Of averages over several half-lives the greatest is the forecast."""
 
-    _rates: dict[Route, tuple[_Rate, _Rate]] = field(default_factory=dict)
+    def __init__(self, *half_lives_s: float) -> None:
+        self._half_lives_s = half_lives_s
+        self._rates: dict[Key, tuple[_Rate, ...]] = {}
 
-    def decided(self, route: Route, engine_s: float, now_s: float) -> None:
+    def decided(self, key: Key, engine_s: float, now_s: float) -> None:
         """Count a request that should keep an engine busy for `engine_s`."""
-        for rate in self._rates.setdefault(
-            route, (_Rate(SHORT_S, now_s, now_s), _Rate(LONG_S, now_s, now_s))
-        ):
+        rates = self._rates.get(key)
+        if rates is None:
+            rates = self._rates[key] = tuple(
+                _Rate(half_life_s, now_s, now_s) for half_life_s in self._half_lives_s
+            )
+        for rate in rates:
             rate.age(now_s)
             rate.requests += 1.0
             rate.seconds += engine_s
 
-    def forecast(self, now_s: float) -> dict[Route, RouteForecast]:
-        """For every route that was ever taken."""
+    def forecast(self, now_s: float) -> dict[Key, RouteForecast]:
+        """For every key that was ever taken."""
         return {
-            route: RouteForecast(*map(max, short.forecast(now_s), long.forecast(now_s)))
-            for route, (short, long) in self._rates.items()
+            key: RouteForecast(*map(max, zip(*(rate.forecast(now_s) for rate in rates), strict=True)))
+            for key, rates in self._rates.items()
         }
+
+
+class Forecaster(Rates[Route]):
+    """Counts decisions by route."""
+
+    def __init__(self) -> None:
+        super().__init__(SHORT_S, LONG_S)

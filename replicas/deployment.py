@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import ray
 from ray import serve
-from ray.serve.config import RequestRouterConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
+from replicas.autoscaling import Autoscaling, Told
 from replicas.fake import FakeEngine, FakeSettings
 from replicas.frames import Call, Engine, Frame, ReplicaError
 from replicas.hardware import cpu_environment
@@ -40,6 +41,7 @@ class EngineReplica:
     async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc]  # Serve awaits it
         self._spec = spec
         self._id = serve.get_replica_context().replica_id.unique_id
+        self._told = Told()
         self._started_at = time.time()
         configure_logging(spec.profile.name)
         self._tracer = opened_replica_tracer(spec.profile.name, self._id)
@@ -86,6 +88,14 @@ class EngineReplica:
             "started_at": self._started_at,
             "start_seconds": self._ready_at - self._started_at,
         }
+
+    async def expect(self, router: str, demand: float) -> None:
+        """A router's word on what it expects to be asked of the whole pool; see `replicas.autoscaling`."""
+        self._told.note(router, demand)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve's controller gets to know of it, where the pool has autoscaling."""
+        return self._told.metrics()
 
     def _signed(self, frame: Frame) -> Frame:
         """The frame with this replica's name where there is room for it: on the first and the last one."""
@@ -135,10 +145,13 @@ def model_folder(model: ModelSpec, progress: Progress) -> Path:
     )
 
 
-def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = (), drain_s: float) -> Any:
+def engine_deployment(
+    spec: ReplicaSpec, *, cores: Sequence[int] = (), drain_s: float, surge: bool = False
+) -> Any:
     """A bound Serve deployment of one pool. A replica that must go gets `drain_s` for the requests it has.
 
     On CPU machines each replica is bound to `cores`; on GPU machines to GPUs of its own, which Ray hands out.
+    With `surge`, an update ends an engine only when its successor is ready, which waits for room until then.
     """
     profile = spec.profile
     environment = {
@@ -155,15 +168,18 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = (), drain_s: 
     elif not spec.on_cpu:
         actor_options["num_gpus"] = profile.gpus
     actor_options["runtime_env"] = {"env_vars": environment}
-    choosing: dict[str, Any] = {}
-    if profile.replicas > 1:
-        choosing["request_router_config"] = RequestRouterConfig(
+    options: dict[str, Any] = {}
+    if profile.most_replicas > 1:
+        options["request_router_config"] = RequestRouterConfig(
             request_router_class="replicas.request_router.HomeFirst",  # type: ignore[arg-type]  # annotated wrongly
             request_router_kwargs={"slots": profile.max_num_seqs},
         )
+    if profile.autoscaling is None:
+        options["num_replicas"] = profile.replicas
+    else:
+        options["autoscaling_config"] = _autoscaling_config(profile.autoscaling, profile.max_num_seqs)
     return serve.deployment(
         name=profile.name,
-        num_replicas=profile.replicas,
         # Beyond what is decoded at once some more may wait inside the engine, which schedules best; the rest
         # waits at the router, where it can still go elsewhere.
         max_ongoing_requests=profile.max_num_seqs * (1 + _QUEUED_PER_SLOT),
@@ -172,6 +188,30 @@ def engine_deployment(spec: ReplicaSpec, *, cores: Sequence[int] = (), drain_s: 
         graceful_shutdown_wait_loop_s=0.1,
         health_check_period_s=2,  # the third failure counts
         health_check_timeout_s=30,
+        max_surge_percent=100 if surge else 0,
         ray_actor_options=actor_options,
-        **choosing,
+        **options,
     )(EngineReplica).bind(spec)
+
+
+def _autoscaling_config(scaling: Autoscaling, slots: int) -> AutoscalingConfig:
+    """What Serve is told of a pool whose engines decode `slots` requests at once.
+
+    It has no `initial_replicas`: Serve would go back to them with every change of the deployment.
+    """
+    return AutoscalingConfig(
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        upscale_delay_s=scaling.upscale_delay_s,
+        downscale_delay_s=scaling.downscale_delay_s,
+        target_ongoing_requests=slots * scaling.target_load,
+        policy=AutoscalingPolicy(
+            policy_function="replicas.autoscaling:DemandPolicy",
+            policy_kwargs={
+                "slots": slots,
+                "target_load": scaling.target_load,
+                "least": scaling.min_replicas,
+                "most": scaling.max_replicas,
+            },
+        ),
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from replicas.profiles import Profile
 
 _CORES_VARIABLE = "SPECROUTE_CPU_CORES"
+_DRIVERS = ("/proc/driver/nvidia", "/dev/dxg")
 
 
 def available_cores() -> tuple[int, ...]:
@@ -76,10 +77,10 @@ def intel_openmp() -> Path | None:
     return library if library.exists() else None
 
 
-def has_gpus() -> bool:
-    """Whether CUDA devices can be used here. Imports torch, which takes seconds."""
-    if find_spec("torch") is None:
-        return False
+def gpus_here() -> int:
+    """How many CUDA devices can be used here. With a driver that imports torch, which takes seconds."""
+    if not any(Path(path).exists() for path in _DRIVERS) or find_spec("torch") is None:
+        return 0
     import torch  # noqa: PLC0415 - only where the answer is wanted
 
-    return bool(torch.cuda.is_available())
+    return int(torch.cuda.device_count())

@@ -7,10 +7,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from policies.cost import StepShape, StepTime, seed
+from replicas.autoscaling import Autoscaling
 from replicas.drafting import METHODS, Method
 
 EMBEDDED = "embedded"
 """Names the model that ships with the product, in the place of a path."""
+
+_MEMORY_SHARE = 0.92
+"""Of a GPU's memory that engines take together; vLLM's own default for one."""
 
 ASSUMED_PLAIN_STEP_S = 0.02
 """A plain decode step of the embedded model on one core, about. The first measured steps replace it."""
@@ -96,8 +100,17 @@ class Profile(BaseModel):
     step_cost: StepCost = StepCost()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    replicas: int = Field(1, ge=1)
-    gpus: int = Field(1, ge=1, description="GPUs of one replica (its tensor parallel size); on CPU ignored.")
+    replicas: int = Field(1, ge=1, description="Engines. Left out where there is `autoscaling`.")
+    autoscaling: Autoscaling | None = Field(
+        None, description="Let the number of engines follow what is asked of them; by default it stays."
+    )
+    gpus: int | float = Field(
+        1,
+        gt=0,
+        le=1024,
+        description="GPUs of one replica, all on one node (its tensor parallel size). A fraction lets "
+        "engines share a GPU: 0.5 is half of one. On CPU ignored.",
+    )
     cpu_cores: tuple[int, ...] | None = Field(
         None, description="Cores of one replica on a CPU machine; by default the machine's are shared out."
     )
@@ -129,6 +142,32 @@ class Profile(BaseModel):
             raise ValueError(f"engine_args must not set {', '.join(reserved)}: specroute sets it itself")
         return self
 
+    @model_validator(mode="after")
+    def _placeable(self) -> Profile:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus is {self.gpus:g}: only a part of one GPU can be shared, so set 1 or less")
+        if more := sorted(_MORE_DEVICES & self.engine_args.keys()):
+            raise ValueError(f"engine_args must not set {', '.join(more)}: an engine has `gpus` devices")
+        if self.autoscaling is not None:
+            given = self.replicas if "replicas" in self.model_fields_set else None
+            self.autoscaling.check(method=self.method, replicas=given)
+        return self
+
+    @property
+    def fewest_replicas(self) -> int:
+        """Engines it begins with."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.min_replicas
+
+    @property
+    def most_replicas(self) -> int:
+        """Engines it may have."""
+        return self.replicas if self.autoscaling is None else self.autoscaling.max_replicas
+
+    @property
+    def tensor_parallel_size(self) -> int:
+        """GPUs that one pass runs on."""
+        return max(1, int(self.gpus))
+
     @property
     def speculative(self) -> bool:
         """Whether this pool has a drafter."""
@@ -143,6 +182,7 @@ class Profile(BaseModel):
 _DRAFT_RESERVED = frozenset(
     {"method", "model", "num_speculative_tokens", "prompt_lookup_min", "prompt_lookup_max"}
 )
+_MORE_DEVICES = frozenset({"pipeline_parallel_size", "data_parallel_size"})
 _RESERVED = frozenset(
     {
         "model",
@@ -193,7 +233,9 @@ def engine_arguments(profile: Profile, model: ModelSpec, *, folder: str, on_cpu:
             "distributed_executor_backend": "uni",
         }
     else:
-        arguments |= {"tensor_parallel_size": profile.gpus}
+        arguments |= {"tensor_parallel_size": profile.tensor_parallel_size}
+        if profile.gpus < 1:  # or else each would take nearly all of the GPU they share
+            arguments |= {"gpu_memory_utilization": round(_MEMORY_SHARE * profile.gpus, 3)}
     if profile.speculative:
         arguments |= {
             "speculative_config": _speculative_config(profile),

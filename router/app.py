@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -13,7 +13,7 @@ from replicas.deployment import ReplicaSpec, engine_deployment
 from replicas.hardware import assign_cores, available_cores
 from replicas.profiles import Profile
 from router.ingress import RouterIngress
-from router.settings import EMBEDDED_STORE, DeploymentSettings, parse_settings
+from router.settings import DeploymentSettings, parse_settings
 
 ROUTER = "router"
 
@@ -30,16 +30,6 @@ def build(args: Mapping[str, Any]) -> Any:
 
 def application(settings: DeploymentSettings) -> Any:
     """The bound Serve application of these settings."""
-    on_cpu = {profile.name: _on_cpu(profile) for profile in settings.profiles}
-    cores = assign_cores([p for p in settings.profiles if on_cpu[p.name]], available_cores())
-    engines = {
-        profile.name: engine_deployment(
-            ReplicaSpec(profile, settings.model, on_cpu[profile.name], settings.fake_engines),
-            cores=cores.get(profile.name, ()),
-            drain_s=settings.drain_s,
-        )
-        for profile in settings.profiles
-    }
     most = _most_ongoing(settings)
     return serve.deployment(
         name=ROUTER,
@@ -47,11 +37,38 @@ def application(settings: DeploymentSettings) -> Any:
         max_ongoing_requests=most,
         max_queued_requests=most,
         graceful_shutdown_timeout_s=settings.drain_s,
-        # New routers answer before the old ones go; but two cannot have the embedded store at once.
-        max_surge_percent=0 if settings.store.url == EMBEDDED_STORE else 100,
+        # New routers answer before the old ones go; one that finds the embedded store in use joins it.
+        max_surge_percent=100,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0},
-    )(RouterIngress).bind(settings, engines)
+    )(RouterIngress).bind(settings, pools(settings))
+
+
+def pools(settings: DeploymentSettings) -> dict[str, Any]:
+    """The bound deployment of every profile, by its name."""
+    on_cpu = {profile.name: _on_cpu(profile) for profile in settings.profiles}
+    cores = assign_cores([p for p in settings.profiles if on_cpu[p.name]], available_cores())
+    surging = _surging(settings.profiles)
+    return {
+        profile.name: engine_deployment(
+            ReplicaSpec(profile, settings.model, on_cpu[profile.name], settings.fake_engines),
+            cores=cores.get(profile.name, ()),
+            drain_s=settings.drain_s,
+            surge=profile.name in surging,
+        )
+        for profile in settings.profiles
+    }
+
+
+def _surging(profiles: Sequence[Profile]) -> set[str]:
+    """Pools whose engines an update ends only when their successors are ready.
+
+    Serve replaces all pools at once, whatever has changed. A pool of several engines goes on with the others;
+    where every pool has one, all surge.
+    """
+    if any(profile.fewest_replicas > 1 for profile in profiles):
+        return set()
+    return {profile.name for profile in profiles}
 
 
 def _most_ongoing(settings: DeploymentSettings) -> int:
@@ -59,7 +76,7 @@ def _most_ongoing(settings: DeploymentSettings) -> int:
 
     See `Pools.room`: at most two per slot are let in. See `policies.admission`: two per place may wait.
     """
-    slots = sum(profile.max_num_seqs * profile.replicas for profile in settings.profiles)
+    slots = sum(profile.max_num_seqs * profile.most_replicas for profile in settings.profiles)
     return _MIN_ONGOING + math.ceil(slots * (2 + 2 * settings.admission.queue_per_slot))
 
 

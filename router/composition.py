@@ -34,6 +34,7 @@ from router.policy_sync import PolicySync, PolicySyncSettings
 from router.pools import PoolClient, Pools
 from router.replaying import Replayer, ReplayTotals, copying_pools
 from router.savings_part import Savings
+from router.scaling import Scaling
 from router.service import RoutingService
 from router.settings import EMBEDDED_STORE, DeploymentSettings, admin_token, metrics_token
 from router.shadow import Shadow
@@ -63,6 +64,7 @@ class Parts:
     learning: Learning
     decider: Decider
     admission: Admission
+    scaling: Scaling
     canary: CanaryWatch
     replayer: Replayer
     dashboard: Dashboard
@@ -228,6 +230,7 @@ def compose(
         learning=learning,
         decider=decider,
         admission=admission,
+        scaling=Scaling(pools, decider.demands, admission, router=policy_sync.router_id, clock=clock),
         canary=canary,
         replayer=replayer,
         dashboard=dashboard,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -14,10 +15,12 @@ from replicas.logs import configure_logging
 from router.background import ended
 from router.canary_store import ConnectedCanaries
 from router.composition import compose
+from router.costs import read_acceptance
 from router.policy_store import RedisPolicyStore
 from router.pools import PoolClient
 from router.preference_store import ConnectedPreferences
 from router.savings_store import ConnectedSavings
+from router.seeding import seed
 from router.serve_pools import ServePool
 from router.settings import EMBEDDED_STORE, DeploymentSettings, StoreSettings, store_dir, store_url
 from router.stats_sync import StatsSync, SyncSettings
@@ -66,8 +69,17 @@ class Router:
         )
         # What earlier runs learned should be known before the first request; a store that is away costs no
         # more than its timeout.
-        await self._sync.refresh()
+        answered = await self._sync.refresh()
         await parts.policy_sync.start(RedisPolicyStore(store, model))
+        # Whether a task has evidence is known only where the store answered.
+        if answered and (calibration := self._settings.calibration):
+            half_life_s = parts.policies.policy.spec.acceptance.half_life
+            seed(
+                parts.buffer,
+                read_acceptance(Path(calibration)),
+                half_life_s=half_life_s,
+                now_s=parts.clock(),
+            )
         self._sync.start()
         self._tasks += [
             asyncio.create_task(parts.pools.watch(_POLL_INTERVAL_S), name="watch-pools"),
@@ -85,6 +97,8 @@ class Router:
             ),
             *await parts.tenants.start(ConnectedPreferences(store, model), _POLL_INTERVAL_S),
         ]
+        if parts.scaling.wanted:
+            self._tasks.append(asyncio.create_task(parts.scaling.watch(), name="tell-demand"))
         if self._name is not None:
             mirror = RayMirror(parts.metrics.registry, self._name)
             self._tasks.append(asyncio.create_task(mirror.run(), name="mirror-metrics"))
@@ -107,7 +121,7 @@ class Router:
     def _store_url(self, store: StoreSettings) -> str:
         if store.url != EMBEDDED_STORE:
             return store_url(store)
-        server = self._resources.enter_context(EmbeddedValkey(store_dir()))
+        server = self._resources.enter_context(EmbeddedValkey(store_dir(), join=True))
         self._tasks.append(asyncio.create_task(keep_alive(server), name="keep-store-alive"))
         return server.url
 

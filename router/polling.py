@@ -35,7 +35,7 @@ class Poller:
             async with asyncio.timeout(self._timeout_s):
                 status = await (state.client.status(avoid=avoid) if avoid else state.client.status())
             state.note(status, self._clock())
-            if state.profile.replicas == 1:
+            if state.engines == 1:
                 state.silence.alone(str(status.get("replica") or ""))
             half_open = state.replicas.half_open(began_s)[:_PROBES]
             await asyncio.gather(*(self._probe(state, replica) for replica in half_open))
@@ -64,7 +64,7 @@ class Poller:
         """See whether a replica whose time is over works."""
         status = await self._status_of(state, replica)
         if status is None:
-            state.replicas.failed(replica, self._clock(), members=state.profile.replicas)
+            state.replicas.failed(replica, self._clock(), members=state.engines)
         elif status.get("replica") == replica:
             state.replicas.worked(replica, self._clock())
         else:  # it is gone: while it is there, no other answers in its place
@@ -72,7 +72,7 @@ class Poller:
 
     async def _look_after_silent(self, state: PoolState) -> bool:
         limit_s = state.silent_limit_s()
-        if state.profile.replicas > 1:  # the one replica of a pool was asked just now
+        if state.engines > 1:  # the one replica of a pool was asked just now
             silent = state.silence.suspects(state.waiting, self._clock(), limit_s)[:_PROBES]
             await asyncio.gather(*(self._ask(state, replica) for replica in silent))
         now_s = self._clock()

@@ -73,6 +73,8 @@ class PoolState:
     cost: PoolCost
     available: bool = False
     """Whether it answers, as far as polls and calls tell."""
+    demand: float | None = None
+    """Requests it should be able to decode at once for this router; where it grows and shrinks."""
     flying: InFlight = field(default_factory=InFlight)
     failed_polls: int = 0
     step_time: StepTime | None = None
@@ -86,6 +88,21 @@ class PoolState:
     """Of the calls in flight."""
     silence: Silence = field(default_factory=lambda: Silence(SILENCE_S))
     _failures: list[_Failure] = field(default_factory=list)
+    _engines: int | None = None
+
+    @property
+    def engines(self) -> int:
+        """How many it has, at least one; of a pool that grows and shrinks as many as there were last."""
+        return self._engines or self.profile.fewest_replicas
+
+    @engines.setter
+    def engines(self, engines: int) -> None:
+        self._engines = engines
+
+    @property
+    def capacity(self) -> int:
+        """Requests they can decode at once."""
+        return self.profile.max_num_seqs * self.engines
 
     @property
     def in_flight(self) -> int:
@@ -108,7 +125,7 @@ class PoolState:
         fresh = [load for load in self.reported.values() if 0 <= now_s - load.at_s <= LOAD_FRESH_S]
         if not fresh:
             return 0.0
-        total = self.profile.replicas * sum(load.running for load in fresh) / len(fresh)
+        total = self.engines * sum(load.running for load in fresh) / len(fresh)
         return total - sum(load.own_in_flight for load in fresh) / len(fresh)
 
     def note(self, status: dict[str, Any], now_s: float) -> None:
@@ -142,7 +159,7 @@ class PoolState:
         One dead replica is not the pool: that is lost when as many failed of late, and did not work since, as
         it has.
         """
-        members = self.profile.replicas
+        members = self.engines
         self._failures.append(_Failure(error.replica, error.process, now_s))
         if error.replica and members > 1:
             self.replicas.failed(error.replica, now_s, members=members)
@@ -199,7 +216,7 @@ class PoolState:
 
     def avoided(self, now_s: float) -> frozenset[str]:
         """The replicas to leave alone now."""
-        return self.replicas.away(now_s, members=self.profile.replicas)
+        return self.replicas.away(now_s, members=self.engines)
 
     def snapshot(self, now_s: float, *, available: bool) -> decide.Pool:
         """The pool as a decision sees it: what others have in flight there is taken to be like ours."""
@@ -211,9 +228,9 @@ class PoolState:
             cost_error=self.cost.mean_error,
             drafter_is_model=self.profile.drafter_is_model,
             available=available,
-            replicas=self.profile.replicas,
+            replicas=self.engines,
             in_flight=self.in_flight + round(others),
-            capacity=self.profile.max_num_seqs * self.profile.replicas,
+            capacity=self.capacity,
             work=self.flying.load(others),
             length=self.flying.lengths(others),
         )

@@ -115,7 +115,7 @@ class Pools:
         Raises ReplicaError, which is held against the replica or its pool unless that is only busy.
         """
         state = self._states[profile]
-        several = state.profile.replicas > 1
+        several = state.profile.most_replicas > 1
         replica = ""
         wait = Wait(self._clock())
         state.waiting.add(wait)

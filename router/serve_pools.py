@@ -21,6 +21,7 @@ class ServePool:
         # Serve types a response by what it might be; `stream` decides which of the two it is.
         self._stream: Any = handle.options(method_name="serve", stream=True)
         self._status: Any = handle.options(method_name="status")
+        self._handle = handle
 
     async def serve(
         self, call: Call, home: str = "", avoid: frozenset[str] = frozenset()
@@ -56,6 +57,18 @@ class ServePool:
             response.cancel()
             raise
         return result
+
+    async def expect(self, router: str, demand: float, limit_s: float) -> int:
+        """See `router.scaling.ScaledPool`. Replicas that cannot be reached do not count."""
+        try:
+            answers = await self._handle.broadcast("expect", router, demand).results_async(
+                timeout_s=limit_s, return_exceptions=True
+            )
+        except (RayError, RayServeException) as error:
+            raise _gone(error) from error
+        if not (reached := sum(not isinstance(answer, Exception) for answer in answers)):
+            raise ReplicaError("no replica answers")
+        return reached
 
 
 def _placed(handle: Any, home: str, avoid: frozenset[str], *, only: bool = False) -> Any:

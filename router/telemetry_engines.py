@@ -44,7 +44,7 @@ class EngineMetrics:
             self._page(state, replica)
             for state in self._pools
             if state.available
-            for replica in (sorted(state.reported) if state.profile.replicas > 1 else [""])
+            for replica in (sorted(state.reported) if state.engines > 1 else [""])
         ]
         pages = await asyncio.gather(*asked)
         # A replica that is gone since may have been answered for by another.

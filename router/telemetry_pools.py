@@ -26,18 +26,24 @@ class PoolCollector(Collector):
         ready.add_metric([], float(self._pools.ready))
         yield ready
         up = _gauge("up", "1 while the pool answers.")
-        replicas = _gauge("replicas", "Engines the pool is deployed with.")
+        replicas = _gauge("replicas", "Engines the pool has.")
         ejected = _gauge("ejected", "Engines that are left alone after failures; 1 more where all are.")
         slots = _gauge("slots", "Requests the pool's engines can decode at once.")
         flying = _gauge("in_flight", "Requests this router has in the pool.")
+        demand = _gauge(
+            "demand",
+            "Requests that a pool with autoscaling should be able to decode at once for this router.",
+        )
         for state in self._pools:
             name = [state.profile.name]
             up.add_metric(name, float(state.available))
-            replicas.add_metric(name, state.profile.replicas)
+            replicas.add_metric(name, state.engines)
             ejected.add_metric(name, len(self._pools.ejected(state.profile.name)))
-            slots.add_metric(name, state.profile.max_num_seqs * state.profile.replicas)
+            slots.add_metric(name, state.capacity)
+            if state.demand is not None:
+                demand.add_metric(name, state.demand)
             flying.add_metric(name, state.in_flight)
-        yield from (up, replicas, ejected, slots, flying)
+        yield from (up, replicas, ejected, slots, flying, demand)
         refused = CounterMetricFamily(
             "specroute_refused_step_counts", "Answers whose step counts could not be true: no evidence."
         )

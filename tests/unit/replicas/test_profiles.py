@@ -28,6 +28,7 @@ NGRAM = Profile(name="ngram", method="ngram", k=5)
         ({"draft_options": {"parallel_drafting": True}}, "for a drafter, but method is none"),
         ({"method": "ngram", "k": 3, "draft_options": {"method": "x"}}, "must not set method"),
         ({"engine_args": {"scheduler_cls": "x", "model": "y"}}, "must not set model, scheduler_cls"),
+        ({"engine_args": {"pipeline_parallel_size": 2}}, "an engine has `gpus` devices"),
         ({"prompt_lookup": {"min": 4, "max": 2}}, r"min \(4\) must not be above max \(2\)"),
         ({"name": "With Space"}, "String should match"),
         ({"kay": 3}, "Extra inputs"),
@@ -92,6 +93,20 @@ def test_the_hardware_decides_worker_and_parallelism() -> None:
     assert "tensor_parallel_size" not in on_cpu
     assert on_gpu["tensor_parallel_size"] == 2
     assert "worker_cls" not in on_gpu
+    assert "gpu_memory_utilization" not in on_gpu
+
+
+def test_engines_that_share_a_gpu_share_its_memory() -> None:
+    """Each in proportion to its part, unless it is told otherwise."""
+
+    def memory(**settings: Any) -> float:
+        arguments = engine_arguments(Profile(name="v", **settings), MODEL, folder="/f", on_cpu=False)
+        assert arguments["tensor_parallel_size"] == 1
+        return float(arguments["gpu_memory_utilization"])
+
+    assert memory(gpus=0.5) == 0.46
+    assert memory(gpus=0.25) == 0.23
+    assert memory(gpus=0.5, engine_args={"gpu_memory_utilization": 0.3}) == 0.3
 
 
 def test_further_arguments_have_the_last_word() -> None:
