@@ -11,6 +11,7 @@ from typing import Any
 from policies.cost import PredictionError, calibration
 from policies.drift import DriftEvent
 from policies.forecast import Forecaster
+from replicas.profiles import Profile
 from router.alpha_table import AlphaTable
 from router.decisions import Decisions
 from router.learning import Learning
@@ -64,11 +65,13 @@ class Admin:
                     "profile": state.profile.name,
                     "method": state.profile.method,
                     "max_k": state.profile.k,
+                    "prompt_lookup": _lookup(state.profile),
                     "available": state.available,
                     "ejected": self._pools.ejected(state.profile.name),
                     "in_flight": state.in_flight,
-                    "replicas": state.profile.replicas,
-                    "capacity": state.profile.max_num_seqs * state.profile.replicas,
+                    "replicas": state.engines,
+                    "demand": state.demand,
+                    "capacity": state.capacity,
                     "last_error": state.last_error,
                     "status": state.status,
                 }
@@ -106,6 +109,11 @@ class Admin:
 
     def _with_arms(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{**row, "arm": self.decisions.arm(row["task"], row["tenant"])} for row in rows]
+
+
+def _lookup(profile: Profile) -> dict[str, int] | None:
+    """The endings an n-gram drafter looks up, with which its drafts can be replayed."""
+    return profile.prompt_lookup.model_dump() if profile.method == "ngram" else None
 
 
 def _event_entry(event: DriftEvent) -> dict[str, Any]:

@@ -19,10 +19,21 @@ _LAZY = {
         "Show acceptance per task, tenant, temperature and profile: its "
         "interval, its evidence, the arm in use.",
     ),
+    "calibrate": Lazy(
+        "router.cli_calibrate",
+        "calibrate",
+        "Measure what drafts are worth on your prompts, and write a report, a calibration file and a policy.",
+    ),
     "demo": Lazy(
         "router.cli_demo",
         "demo",
         "Send prompts of every task twice, and show what routing learned in between and what it saves.",
+    ),
+    "draft": Lazy("router.cli_draft", "app", "Make drafters."),
+    "plan": Lazy(
+        "router.cli_plan",
+        "plan",
+        "Plan an engine: what weights and KV cache take, what fits, and what drafting may gain.",
     ),
     "report": Lazy(
         "router.cli_report",
@@ -72,6 +83,7 @@ def main() -> None:
 
 @app.command()
 def serve(
+    *,
     config: Annotated[
         Path | None,
         typer.Option(help="A Ray Serve config file with one application; default: the embedded set-up."),
@@ -84,6 +96,12 @@ def serve(
     check: Annotated[
         bool, typer.Option("--check", help="Check everything that can be checked, start nothing.")
     ] = False,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            help="With --check: GPUs of each node that engines will run on, like 8,8,2 [default: this one's]."
+        ),
+    ] = None,
 ) -> None:
     """Serve an OpenAI-compatible endpoint until Ctrl-C.
 
@@ -91,11 +109,11 @@ def serve(
 
     - `specroute serve`
     - `specroute serve --policy my-policy.yaml --port 9000`
-    - `specroute serve --config deployment.yaml --check`
+    - `specroute serve --config deployment.yaml --check --gpus 4,4`
     """
     from router.serving.command import run_serve  # noqa: PLC0415 - keeps --help quick
 
-    raise typer.Exit(run_serve(config=config, policy=policy, host=host, port=port, check=check))
+    raise typer.Exit(run_serve(config=config, policy=policy, host=host, port=port, check=check, gpus=gpus))
 
 
 @models.command("prepare")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from policies.cells import decay_factor
+from policies.cells import CellKey, decay_factor
 from policies.cost import (
     SEED_ERROR,
     Accuracy,
@@ -20,6 +20,7 @@ from policies.cost import (
     StepTime,
     calibrated_profile,
     fit,
+    parse_acceptance,
     parse_calibration,
 )
 from replicas.profiles import Profile
@@ -43,6 +44,11 @@ _LEAST_ERROR: Final = 0.02
 _SHAPE_STEPS: Final = 20.0
 
 
+def error_of_many(error: float, steps: float) -> float:
+    """What many passes together are off by, where single ones are by `error` and `steps` were measured."""
+    return math.hypot(_LEAST_ERROR, error / math.sqrt(1.0 + steps / _SHAPE_STEPS))
+
+
 @dataclass(frozen=True, slots=True)
 class _Report:
     moments: StepMoments
@@ -61,6 +67,7 @@ class PoolCost:
         self._profile = profile.name
         self._seed = calibrated.step_time if calibrated else profile.step_cost.seed()
         self._seed_error = calibrated.relative_error if calibrated else SEED_ERROR
+        self._start_steps = calibrated.steps if calibrated else 0.0
         self._start: Source = "calibration" if calibrated else "seed"
         self._reports: dict[str, _Report] = {}
         self._fit = Fit(self._seed, self._seed_error, 0.0)
@@ -100,9 +107,12 @@ class PoolCost:
 
     @property
     def mean_error(self) -> float:
-        """The relative error of what many passes take together: it falls as steps are measured."""
+        """The relative error of what many passes take together: it falls as steps are measured.
+
+        Those behind a calibration count as well: it is of this hardware.
+        """
         shape = self.error if self._start == "calibration" else _SHAPE_ERROR
-        return math.hypot(_LEAST_ERROR, shape / math.sqrt(1.0 + self.steps / _SHAPE_STEPS))
+        return error_of_many(shape, self.steps + self._start_steps)
 
     @property
     def steps(self) -> float:
@@ -143,7 +153,9 @@ class PoolCost:
         total = StepMoments.empty()
         for report in self._reports.values():
             total = total.merged(report.moments)
-        self._fit = fit(total, self._seed, seed_error=self._seed_error)
+        self._fit = fit(
+            total, self._seed, seed_error=self._seed_error, calibrated=self._start == "calibration"
+        )
 
     def _forget_the_gone(self, now_s: float) -> None:
         """A replica that is gone speaks for the pool until those that are there have something to say."""
@@ -164,13 +176,25 @@ class PoolCost:
 
 
 def read_calibration(path: Path) -> Mapping[str, Calibrated]:
-    """The calibration file at `path`.
+    """The step times in the calibration file at `path`.
 
     Raises:
         CalibrationError: It cannot be read or used; one line.
     """
+    return parse_calibration(_text(path), str(path))
+
+
+def read_acceptance(path: Path) -> Mapping[CellKey, Mapping[str, float]]:
+    """The acceptance in the calibration file at `path`.
+
+    Raises:
+        CalibrationError: It cannot be read or used; one line.
+    """
+    return parse_acceptance(_text(path), str(path))
+
+
+def _text(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise CalibrationError(f"calibration: cannot read {path}: {error.strerror}") from None
-    return parse_calibration(text, str(path))

@@ -11,6 +11,7 @@ from policies.crowds import Crowds
 from policies.decide import Context, Decision, NoPoolError, Pool, Work, decide
 from policies.forecast import Forecaster
 from policies.resolve import EffectivePolicy
+from policies.scaling import PoolDemands
 from router.errors import UnavailableError
 from router.expectations import Expectations
 from router.learning import Learning
@@ -49,6 +50,7 @@ class Decider:
         self._clock = clock
         self._rng = rng or Random()
         self.forecaster = Forecaster()
+        self.demands = PoolDemands()
         self.crowds = Crowds()
 
     def decide(
@@ -111,6 +113,7 @@ class Decider:
         if score is None:
             return
         self.forecaster.decided(decision.route, score.ttft_s + score.decode_s, now_s)
+        self.demands.decided(decision, now_s)
         estimate = context.estimates.get(score.profile)
         self.crowds.sent(score, estimate, context.work, now_s, cell=cell)
 

@@ -3,8 +3,10 @@
 from policies.cost.calibration import (
     Calibrated,
     CalibrationError,
+    acceptance_entry,
     calibrated_profile,
     calibration,
+    parse_acceptance,
     parse_calibration,
 )
 from policies.cost.fit import SEED_ERROR, Fit, fit
@@ -30,9 +32,11 @@ __all__ = [
     "StepRecorder",
     "StepShape",
     "StepTime",
+    "acceptance_entry",
     "calibrated_profile",
     "calibration",
     "fit",
+    "parse_acceptance",
     "parse_calibration",
     "prefill_s",
     "queue_wait_s",

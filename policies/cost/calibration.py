@@ -1,10 +1,16 @@
-"""The calibration file: step times of known profiles, to start from.
+"""The calibration file: step times of known profiles, and acceptance by task, to start from.
 
     {"format": "specroute/calibration/v1", "model": "…", "machine": "…",
      "profiles": {"ngram": {"step_time_ms": {"base": 21.5, "wide": 14.2, …}, "relative_error": 0.06,
-                            "steps": 3000}}}
+                            "steps": 3000,
+                            "break_even": [{"k": 4, "batch": 1, "context": 512, "alpha": 0.21}, …]}},
+     "acceptance": [{"profile": "ngram", "task": "code", "temperature": "low", "tenant": "anonymous",
+                     "replayed": false, "counters": {"requests": 8, "steps": 310, …}}, …]}
 
-What `GET /admin/v1/cost` answers is such a file. Coefficients that are left out are 0.
+What `GET /admin/v1/cost` answers is such a file, `specroute calibrate` writes one with all of it.
+Coefficients that are left out are 0. `break_even` follows from the step times, and is there for people: the
+effective acceptance at which drafts pay, null where none does. `acceptance` are additive counters as
+`policies.evidence` and `policies.replay` make them, of a tenant's requests of a task at a temperature.
 """
 
 from __future__ import annotations
@@ -12,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from policies.cells import CellKey, TemperatureBucket
 from policies.cost.steps import StepTime
+from policies.evidence import is_sound
 from policies.problems import choices_hint, format_path
 
 FORMAT: Final = "specroute/calibration/v1"
@@ -52,6 +60,34 @@ class _StepTimeMs(_Part):
     beyond_256: float = Field(0.0, ge=0, le=_MAX_MS)
 
 
+class _BreakEven(_Part):
+    k: int = Field(ge=1)
+    batch: float = Field(ge=1)
+    context: float = Field(ge=0)
+    alpha: float | None = Field(ge=0, le=1)
+
+
+class _Cell(_Part):
+    profile: str = Field(min_length=1)
+    task: str = Field(min_length=1)
+    temperature: TemperatureBucket
+    tenant: str = Field(min_length=1)
+    replayed: bool = False
+    counters: Mapping[str, float]
+
+    @property
+    def key(self) -> CellKey:
+        own = CellKey(self.profile, self.task, self.temperature, self.tenant)
+        return own.of_replays() if self.replayed else own
+
+    @field_validator("counters")
+    @classmethod
+    def _sound(cls, counters: Mapping[str, float]) -> Mapping[str, float]:
+        if not is_sound(counters):
+            raise ValueError("no requests can have added up to these counters")
+        return counters
+
+
 class _Profile(_Part):
     step_time_ms: _StepTimeMs
     relative_error: float = Field(ge=0, le=10)
@@ -60,6 +96,7 @@ class _Profile(_Part):
     refused_records: int = Field(0, ge=0)
     predicted_over_measured: float | None = None
     prediction_spread: float | None = None
+    break_even: tuple[_BreakEven, ...] = ()
 
 
 class _File(_Part):
@@ -67,6 +104,7 @@ class _File(_Part):
     model: str = ""
     machine: str = ""
     profiles: Mapping[str, _Profile]
+    acceptance: tuple[_Cell, ...] = ()
 
 
 def parse_calibration(text: str | bytes, source: str) -> Mapping[str, Calibrated]:
@@ -75,18 +113,42 @@ def parse_calibration(text: str | bytes, source: str) -> Mapping[str, Calibrated
     Raises:
         CalibrationError: It cannot be used; the message names `source` and the place.
     """
-    try:
-        found = _File.model_validate_json(text)
-    except ValidationError as error:
-        raise CalibrationError(f"{source}: {_told(error)}") from None
     return {
         name: Calibrated(
             StepTime(*(ms / 1000 for ms in profile.step_time_ms.model_dump().values())),
             profile.relative_error,
             profile.steps,
         )
-        for name, profile in found.profiles.items()
+        for name, profile in _read(text, source).profiles.items()
     }
+
+
+def parse_acceptance(text: str | bytes, source: str) -> Mapping[CellKey, Mapping[str, float]]:
+    """The counters of acceptance in a calibration file, by cell: each names a tenant.
+
+    Raises:
+        CalibrationError: It cannot be used; the message names `source` and the place.
+    """
+    return {cell.key: cell.counters for cell in _read(text, source).acceptance}
+
+
+def acceptance_entry(key: CellKey, counters: Mapping[str, float]) -> dict[str, Any]:
+    """One cell's entry in the file's `acceptance`."""
+    return {
+        "profile": key.served_profile,
+        "task": key.task,
+        "temperature": key.temperature,
+        "tenant": key.tenant,
+        "replayed": key.is_of_replays,
+        "counters": {name: round(count, 6) for name, count in counters.items()},
+    }
+
+
+def _read(text: str | bytes, source: str) -> _File:
+    try:
+        return _File.model_validate_json(text)
+    except ValidationError as error:
+        raise CalibrationError(f"{source}: {_told(error)}") from None
 
 
 def calibration(profiles: Mapping[str, Mapping[str, Any]], *, model: str, machine: str) -> dict[str, Any]:
@@ -111,7 +173,22 @@ def _told(error: ValidationError) -> str:
     if path == "format":
         return f"format: must be {FORMAT!r}; write the file with `GET /admin/v1/cost`"
     if problem["type"] == "extra_forbidden":
-        parts: dict[int, type[_Part]] = {1: _File, 3: _Profile, 4: _StepTimeMs}
-        model = parts.get(len(problem["loc"]), _File)
-        return f"{path}: unknown key; {choices_hint(problem['loc'][-1], list(model.model_fields))}"
-    return f"{path}: {problem['msg']}" if path else str(problem["msg"])
+        return f"{path}: unknown key; {choices_hint(problem['loc'][-1], _keys_beside(problem['loc']))}"
+    told = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{path}: {told}" if path else told
+
+
+def _keys_beside(path: tuple[int | str, ...]) -> list[str]:
+    """The keys there are where the path ends."""
+    match path:
+        case ("acceptance", _, _):
+            part: type[_Part] = _Cell
+        case ("profiles", _, _):
+            part = _Profile
+        case ("profiles", _, "break_even", *_):
+            part = _BreakEven
+        case ("profiles", _, _, _):
+            part = _StepTimeMs
+        case _:
+            part = _File
+    return list(part.model_fields)

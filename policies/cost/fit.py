@@ -12,6 +12,11 @@ The ridge decides only where the steps do not: p_j is a hundredth of a step agai
 its own size. So a coefficient the steps say nothing of stays at the seed. The seed is first scaled to the
 plain step that was measured, so that a pool which never drafted keeps its profile's shape in its own
 machine's time.
+
+A calibration is more than a guess: it was measured on such hardware, so a coefficient is off by about a tenth
+of its size (tau) beside the common scale. Where single steps scatter by sigma, that is worth
+sigma^2 / tau^2 steps: the first few steps of a service, which other load may have slowed down, tell how fast
+the machine is, but not what drafts cost beside plain steps.
 """
 
 from __future__ import annotations
@@ -30,6 +35,9 @@ _DEVIATION: Final = 0.1
 _ROUNDS: Final = 3 * FEATURES
 _SLACK: Final = 1e-9
 
+_SAME_HARDWARE: Final = 0.1
+"""What a coefficient that was calibrated is off by, as a part of it."""
+
 SEED_ERROR: Final = 0.5
 """What a seed is off by, in lack of anything better."""
 _SEED_STEPS: Final = 2.0
@@ -45,25 +53,29 @@ class Fit(NamedTuple):
     """Steps behind it, the forgotten ones not counted."""
 
 
-def fit(moments: StepMoments, seed: StepTime, *, seed_error: float = SEED_ERROR) -> Fit:
+def fit(
+    moments: StepMoments, seed: StepTime, *, seed_error: float = SEED_ERROR, calibrated: bool = False
+) -> Fit:
     """The step time that explains the steps best, near `seed` where they say nothing.
 
     Args:
         moments: The steps, weighted by 1 / (expected seconds)^2.
         seed: A step time of the right shape; its scale does not matter once there are steps.
         seed_error: The seed's relative error, which counts like two steps'.
+        calibrated: Whether the seed was measured on such hardware, single steps scattering by `seed_error`.
     """
     if moments.steps <= 0 or not moments.matrix[0, 0] > 0:
         return Fit(seed, seed_error, 0.0)
     gram, target = moments.matrix[:FEATURES, :FEATURES], moments.matrix[:FEATURES, FEATURES]
     prior = np.asarray(seed)
+    held = max(_RIDGE, (seed_error / _SAME_HARDWARE) ** 2) if calibrated else _RIDGE
     prior = prior * _common_scale(gram, target, prior)
     try:
-        coefficients = _toward(gram, target, prior, moments.steps)
+        coefficients = _toward(gram, target, prior, moments.steps, held)
         # Long prompts may dominate the common scale; the plain step of the first solution is measured better.
         if (plain := prior[0] + prior[1]) > 0 and (measured := coefficients[0] + coefficients[1]) > 0:
             prior = prior * (measured / plain)
-            coefficients = _toward(gram, target, prior, moments.steps)
+            coefficients = _toward(gram, target, prior, moments.steps, held)
     except np.linalg.LinAlgError:  # steps of sizes so different that nothing can be told apart
         coefficients = prior
     if not coefficients.any():  # whatever was measured, steps took time
@@ -81,11 +93,11 @@ def _common_scale(gram: Matrix, target: Matrix, prior: Matrix) -> float:
     return float(prior @ target) / power if power > 0 else 1.0
 
 
-def _toward(gram: Matrix, target: Matrix, prior: Matrix, steps: float) -> Matrix:
+def _toward(gram: Matrix, target: Matrix, prior: Matrix, steps: float, held: float) -> Matrix:
     seen = np.diag(gram) / steps
     variances = prior**2 + np.divide(_DEVIATION**2, seen, out=np.zeros(FEATURES), where=seen > 0)
     # Neither seeded nor seen: whatever holds it at 0.
-    ridge = np.where(variances > 0, _RIDGE / np.where(variances > 0, variances, 1.0), 1.0)
+    ridge = np.where(variances > 0, held / np.where(variances > 0, variances, 1.0), 1.0)
     scale = 1.0 / np.sqrt(np.diag(gram) + ridge)
     normal = (gram + np.diag(ridge)) * np.outer(scale, scale)
     found: Matrix = _non_negative(normal, (target + ridge * prior) * scale) * scale

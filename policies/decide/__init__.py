@@ -8,6 +8,8 @@ every decision can be replayed.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from policies.decide.chance import drawn
 from policies.decide.context import (
     ArmChance,
@@ -46,6 +48,7 @@ def decide(context: Context) -> Decision:
     Raises:
         NoPoolError: No pool that could answer this request is available.
     """
+    context = _narrowed(context)
     arms = board(context)
     if (demand := demanded(context, arms)) is not None:
         return placed(context, arms, demand)
@@ -59,3 +62,20 @@ def decide(context: Context) -> Decision:
             return drawn(context, arms, decision)
         case "adaptive":
             return drawn(context, arms, explained(context, decision))
+
+
+def _narrowed(context: Context) -> Context:
+    """The context with no pool but the one a request asks for, where it may, and that pool is there.
+
+    A request that speculation cannot serve goes where it can be served.
+    """
+    asks = context.wanted_route is not None or context.wanted_k is not None
+    if (
+        context.wanted_profile is None
+        or not asks
+        or context.unsupported
+        or not context.policy.allow_overrides
+    ):
+        return context
+    pools = tuple(pool for pool in context.pools if pool.profile == context.wanted_profile)
+    return replace(context, pools=pools) if any(pool.available for pool in pools) else context

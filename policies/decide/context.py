@@ -139,7 +139,8 @@ class Context:
     `estimates` has one entry per speculative pool; a pool without one is never chosen to speculate. `last` is
     what was favoured for this tenant and task before. `draws` are independent uniform numbers in [0, 1): for
     holdout, for exploring, and for which arm to explore. `recent_requests` counts this task's, older ones
-    weighing less: what is learned is worth more where more follows.
+    weighing less: what is learned is worth more where more follows. Beside a wanted
+    route or k, `wanted_profile` narrows the choice to that pool, where the policy allows overrides.
     """
 
     policy: EffectivePolicy
@@ -151,6 +152,7 @@ class Context:
     recent_requests: float = float("inf")
     wanted_route: Route | None = None
     wanted_k: int | None = None
+    wanted_profile: str | None = None
     unsupported: bool = False
 
 

@@ -47,7 +47,7 @@ class BreakEven(NamedTuple):
 
 
 def break_even(
-    row: Evidence, costs: Mapping[str, Calibrated], *, k: int, requests: float
+    row: Evidence, costs: Mapping[str, Calibrated], *, k: int, requests: float, context: float = 0.0
 ) -> BreakEven | None:
     """The break-even of a pool's drafts; None where either step time was not measured.
 
@@ -56,14 +56,16 @@ def break_even(
         costs: Step times by profile.
         k: Draft tokens per step.
         requests: Requests that an engine decodes at once.
+        context: Tokens of context of each of them.
     """
     measured = {profile: cost for profile, cost in costs.items() if cost.steps >= MIN_PASSES}
     own = measured.get(row.profile)
     if own is None or not row.coverage:
         return None
+    plain_load = StepLoad(requests=requests, context=requests * context)
     # A drafting model works for one token at least, also where nobody uses its drafts.
     plain_s, plain = min(
-        (cost.step_time.seconds(StepLoad(requests=requests, asked=float(profile == row.profile))), cost)
+        (cost.step_time.seconds(plain_load._replace(asked=float(profile == row.profile))), cost)
         for profile, cost in measured.items()
     )
     drafts = StepLoad(
@@ -71,6 +73,7 @@ def break_even(
         verifying=1.0 - (1.0 - min(1.0, row.coverage[0])) ** requests,
         drafted=requests * expected_drafted(row.coverage, k),
         asked=k,
+        context=requests * context,
     )
     speculative_s = own.step_time.seconds(drafts)
     ratio = speculative_s / plain_s

@@ -78,6 +78,7 @@ def suggest(
     costs: Mapping[str, Calibrated],
     *,
     requests: float = 1.0,
+    context: float = 0.0,
 ) -> list[Suggestion]:
     """A suggestion for every task there is evidence of, and for the tenants that the policy names.
 
@@ -86,6 +87,7 @@ def suggest(
         evidence: What is known of acceptance.
         costs: What is known of step times, by profile.
         requests: How many requests an engine decodes at once; the more, the dearer drafts are.
+        context: Tokens of context of each of them.
     """
     groups: dict[tuple[str, str | None], list[Evidence]] = {}
     for row in evidence:
@@ -94,7 +96,7 @@ def suggest(
     order = {task: rank for rank, task in enumerate(policy.spec.known_tasks)}
     found: dict[tuple[str, str | None], Suggestion] = {}
     for key in sorted(groups, key=lambda key: (key[1] is not None, key[1] or "", order[key[0]])):
-        made = _Maker(policy, *key, costs, requests).suggestion(groups[key])
+        made = _Maker(policy, *key, costs, (requests, context)).suggestion(groups[key])
         found[key] = made if key[1] is None else _beside(policy, made, found.get((key[0], None)))
     return list(found.values())
 
@@ -106,12 +108,12 @@ class _Maker:
         task: str,
         tenant: str | None,
         costs: Mapping[str, Calibrated],
-        requests: float,
+        load: tuple[float, float],
     ) -> None:
         self._task, self._tenant = task, tenant
         self._effective = resolve(policy, tenant=tenant or "", task=task)
         self._costs = costs
-        self._requests = requests
+        self._requests, self._context = load
 
     def suggestion(self, rows: Sequence[Evidence]) -> Suggestion:
         threshold, k = self._effective.threshold, self._effective.k.default
@@ -123,7 +125,8 @@ class _Maker:
         priced = [
             (row, found)
             for row in seen
-            if (found := break_even(row, self._costs, k=k, requests=self._requests)) is not None
+            if (found := break_even(row, self._costs, k=k, requests=self._requests, context=self._context))
+            is not None
         ]
         if not priced:
             return nothing._replace(note="the step times of its pool are not measured yet")

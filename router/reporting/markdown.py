@@ -32,12 +32,12 @@ def markdown(report: Mapping[str, Any]) -> str:
     for title, name in (("Tasks", "task"), ("Tenants", "tenant")):
         if found := report[f"{name}s"]:
             rows = [tuple(row_of(claim[name], claim)) for claim in found]
-            parts += [f"## {title}", _table((name, *COLUMNS), rows)]
+            parts += [f"## {title}", table((name, *COLUMNS), rows)]
     if capacity := report["capacity"]:
         parts += ["## Load", capacity["statement"]]
         if capacity["tasks"]:
             rows = [(one["task"], _load(one), one["profile"] or UNKNOWN) for one in capacity["tasks"]]
-            parts.append(_table(("task", "plain alone is faster", "compared with"), rows))
+            parts.append(table(("task", "plain alone is faster", "compared with"), rows))
     if report["notes"]:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report["notes"])]
     return "\n\n".join(parts) + "\n"
@@ -55,8 +55,8 @@ def _load(one: Mapping[str, Any]) -> str:
             return "not known"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Numbers to the right, the first column and the last, which are words, to the left."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table: numbers to the right, the first column and the last, which are words, to the left."""
     rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
     words = {0, len(head) - 1}

@@ -9,11 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.cost import CalibrationError, StepTime, calibrated_profile, calibration, parse_calibration
+from policies.cost import (
+    CalibrationError,
+    StepTime,
+    calibrated_profile,
+    calibration,
+    parse_acceptance,
+    parse_calibration,
+)
 
 pytestmark = pytest.mark.unit
 
 STEP_TIME = StepTime(0.0215, 0.0, 0.0142, 0.0, 0.0002, 0.0, 2e-6, 0.0008, 0.0001, 0.0, 0.0003)
+
+
+CELL = {"profile": "ngram", "task": "code", "temperature": "low", "tenant": "acme", "counters": {"steps": 9}}
 
 
 def text(**changes: Any) -> str:
@@ -51,6 +61,15 @@ def test_coefficients_that_are_left_out_are_zero() -> None:
         (text(profile={"step_time_ms": {"base": -1}}), "c.json: profiles.ngram.step_time_ms.base: "),
         (text(profile={"step_time_ms": {}}), "c.json: profiles.ngram.step_time_ms.base: Field required"),
         (text(profile={"relative_error": "much"}), "c.json: profiles.ngram.relative_error: "),
+        (
+            text(acceptance=[CELL | {"tsk": "x"}]),
+            "c.json: acceptance[0].tsk: unknown key; did you mean 'task'?",
+        ),
+        (
+            text(acceptance=[CELL | {"counters": {"steps": -1}}]),
+            "c.json: acceptance[0].counters: no requests can",
+        ),
+        (text(profile={"break_even": [{"kk": 1}]}), "c.json: profiles.ngram.break_even[0].k: "),
         (text(profile={"step_time_ms": {"base": 1e9}}), "c.json: profiles.ngram.step_time_ms.base: "),
     ],
 )
@@ -60,3 +79,13 @@ def test_what_cannot_be_used_is_told_in_one_line(content: str, told: str) -> Non
         parse_calibration(content, "c.json")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_calibrate_adds_is_read_beside_the_step_times() -> None:
+    """The surface is for people; the counters are told by cell."""
+    point = {"k": 4, "batch": 1, "context": 512, "alpha": None}
+    whole = text(profile={"break_even": [point]}, acceptance=[CELL, CELL | {"replayed": True}])
+    assert parse_calibration(whole, "file") == parse_calibration(text(), "file")
+    plain, replayed = parse_acceptance(whole, "file")
+    assert (plain.tenant, plain.is_of_replays, replayed) == ("acme", False, plain.of_replays())
+    assert parse_acceptance(text(), "file") == {}

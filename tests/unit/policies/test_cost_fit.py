@@ -256,6 +256,24 @@ def test_without_steps_there_is_the_seed() -> None:
     assert (found.step_time, found.relative_error, found.steps) == (SEED, 0.2, 0.0)
 
 
+@pytest.mark.parametrize("error", [0.1, 0.5])
+def test_what_drafts_cost_is_the_calibrations_until_many_steps_tell(error: float) -> None:
+    """A few steps with drafts that met other load tell less than a calibration does; many replace it."""
+    plain, drafts = StepLoad(1, context=300), StepLoad(1, 1.0, 4, 4, 300)
+    few = [(plain, TRUTH.seconds(plain)), (drafts, 2.5 * TRUTH.seconds(drafts))] * 4
+
+    def ratio(steps: list[tuple[StepLoad, float]], *, calibrated: bool) -> float:
+        found = fit(moments(steps), TRUTH, seed_error=error, calibrated=calibrated).step_time
+        return found.seconds(drafts) / found.seconds(plain)
+
+    truth = TRUTH.seconds(drafts) / TRUTH.seconds(plain)
+    guessed, held = (ratio(few, calibrated=calibrated) for calibrated in (False, True))
+    assert truth <= held < guessed
+    if error == 0.5:
+        assert held < 1.2 * truth
+    assert ratio(few * 2000, calibrated=True) == pytest.approx(guessed, rel=0.02)
+
+
 def test_a_few_steps_are_believed_less_than_many() -> None:
     """The error starts at the seed's and falls to the steps' own."""
     steps = steps_of(TRUTH, 1000, noise=0.05)

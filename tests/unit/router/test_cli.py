@@ -60,6 +60,7 @@ def test_the_commands_of_this_version() -> None:
         ("serve",),
         ("classify",),
         ("alpha",),
+        ("plan",),
         ("models", "prepare"),
         ("policy", "validate"),
         ("policy", "diff"),

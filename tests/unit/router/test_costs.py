@@ -65,6 +65,13 @@ def test_a_calibration_stands_in_until_there_are_steps() -> None:
     assert (plain_s(cost), cost.source) == (pytest.approx(0.03, rel=0.02), "measured")
 
 
+def test_the_steps_behind_a_calibration_make_it_sure() -> None:
+    """So that a router that starts from it dares what the one it comes from does."""
+    few, many = (PoolCost(NGRAM, Calibrated(StepTime(0.04), 0.1, steps)) for steps in (0, 900))
+    assert few.mean_error > 0.1
+    assert many.mean_error < 0.03
+
+
 def test_a_replica_heard_twice_counts_once() -> None:
     """Its newest report has all its steps in it."""
     cost = PoolCost(NGRAM)

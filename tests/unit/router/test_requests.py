@@ -20,6 +20,7 @@ HEADERS = (
     "x-specroute-task",
     "x-specroute-route",
     "x-specroute-k",
+    "x-specroute-profile",
     "x-specroute-tenant",
     "x-specroute-details",
     "x-specroute-deadline",
@@ -215,6 +216,14 @@ def test_k_hints(k: str) -> None:
 def test_k_hints_out_of_range(k: str) -> None:
     """Anything else is refused, whatever Python would make of it."""
     assert refusal({"x-specroute-k": k}).param == "X-Specroute-K"
+
+
+@pytest.mark.parametrize(
+    ("given", "profile"), [(None, None), ("", None), (" ngram ", "ngram"), ("x" * 99, "x" * 64)]
+)
+def test_profile_hints(given: str | None, profile: str | None) -> None:
+    """A name; whether there is such a pool the decision knows."""
+    assert read({} if given is None else {"x-specroute-profile": given}).hints.profile == profile
 
 
 def test_deadline_hints() -> None:

@@ -1,0 +1,1 @@
+"""`specroute calibrate`: measures prompts on a running service, and reports what drafts are worth there."""

@@ -1,0 +1,90 @@
+"""Sends the blocks of a calibration one after the other, and keeps what they showed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from policies.calibrating import Block, Measured
+from router.calibrating.asking import AnswerError, Asker
+from router.calibrating.journal import Journal
+from router.calibrating.prompts import Prompt
+from router.calibrating.service import ServiceError
+
+_MOST_FAILURES: Final = 5
+"""Blocks in a row; then something is wrong that more requests do not mend."""
+_COST_EVERY: Final = 40
+
+Seen = Callable[[Block, str | None], None]
+"""Is told of each block that ended, and of what went wrong with it."""
+
+
+class Runner:
+    """One calibration's requests. What is in the journal already is not asked again."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        prompts: Mapping[str, Prompt],
+        journal: Journal,
+        cost: Callable[[], Mapping[str, Any]],
+        seen: Seen,
+    ) -> None:
+        """`cost` asks the service for its step times: they are kept now and then, lest it ends before us."""
+        self._asker = asker
+        self._prompts = prompts
+        self._journal = journal
+        self._cost = cost
+        self._seen = seen
+
+    async def run(self, planned: Sequence[Block]) -> list[str]:
+        """Ask all blocks; what went wrong, a line for each block that failed.
+
+        Raises:
+            ServiceError: Block after block fails.
+            JournalError: Nothing can be kept.
+        """
+        waiting = [
+            (number, block) for number, block in enumerate(planned) if number not in self._journal.done
+        ]
+        if waiting:
+            await self._warm_up(planned)
+        failures: list[str] = []
+        in_a_row = 0
+        for done, (number, block) in enumerate(waiting, 1):
+            problem = await self._measure(number, block)
+            self._seen(block, problem)
+            in_a_row = in_a_row + 1 if problem else 0
+            if problem:
+                failures.append(problem)
+            if in_a_row >= _MOST_FAILURES:
+                raise ServiceError(f"{in_a_row} requests in a row failed, the last one: {problem}")
+            if done % _COST_EVERY == 0 or done == len(waiting):
+                self._journal.add_cost(await asyncio.to_thread(self._cost))
+        return failures
+
+    async def _measure(self, number: int, block: Block) -> str | None:
+        """Ask a block; what went wrong, if anything did."""
+        found = await asyncio.gather(
+            *(self._asker.ask(self._prompts[name], block.side) for name in block.prompts),
+            return_exceptions=True,
+        )
+        answers: list[Measured] = []
+        for one in found:
+            if isinstance(one, AnswerError):
+                return str(one)
+            if isinstance(one, BaseException):
+                raise one
+            answers.append(one)
+        self._journal.add(number, answers)
+        return None
+
+    async def _warm_up(self, planned: Sequence[Block]) -> None:
+        """One answer of each pool that counts nowhere: the first of an engine takes longer."""
+        first = {block.side.profile: block for block in reversed(planned)}
+        for block in first.values():
+            try:
+                await self._asker.ask(self._prompts[block.prompts[0]], block.side)
+            except AnswerError:
+                continue  # told where the block itself fails
