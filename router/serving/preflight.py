@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,7 +14,9 @@ from policies.loading import PolicyError
 from replicas import logs
 from replicas.drafter_check import drafter_problems
 from replicas.hardware import assign_cores, available_cores
+from replicas.placement import placement_problems
 from replicas.profiles import EMBEDDED
+from replicas.vllm_keys import unknown_keys
 from router.costs import read_calibration
 from router.guards import is_loopback
 from router.key_file import KeyFile
@@ -40,8 +42,11 @@ _PROCESSES_GIB = 2.2
 _EMBEDDED_WEIGHTS_GIB = 0.52
 
 
-def problems(config: ServeConfig) -> list[str]:
-    """Everything that is known to be wrong with serving `config` on this machine."""
+def problems(config: ServeConfig, gpus: Sequence[int] | None = None) -> list[str]:
+    """Everything that is known to be wrong with serving `config` on this machine.
+
+    `gpus` are those of each node that its engines will run on; None: nobody knows.
+    """
     return [
         *logs.problems(os.environ),
         *_policy(config.settings),
@@ -55,6 +60,7 @@ def problems(config: ServeConfig) -> list[str]:
         *_store(config.settings),
         *_cores(config.settings),
         *_memory(config.settings),
+        *_gpus(config.settings, gpus),
     ]
 
 
@@ -142,6 +148,7 @@ def _drafters(settings: DeploymentSettings) -> Iterator[str]:
     target = None if settings.model.path == EMBEDDED else Path(settings.model.path)
     for profile in settings.profiles:
         yield from drafter_problems(profile, target)
+    yield from unknown_keys(settings.profiles, settings.model)
 
 
 def _store(settings: DeploymentSettings) -> Iterator[str]:
@@ -175,7 +182,7 @@ def _memory(settings: DeploymentSettings) -> Iterator[str]:
     except OSError:
         return  # told where the model is checked
     needed = sum(
-        profile.replicas * (_PROCESSES_GIB + weights + profile.kv_cache_gib)
+        profile.most_replicas * (_PROCESSES_GIB + weights + profile.kv_cache_gib)
         for profile in settings.profiles
         if profile.device != "cuda"
     )
@@ -185,6 +192,17 @@ def _memory(settings: DeploymentSettings) -> Iterator[str]:
             f"memory: the engines need about {needed:.1f} GiB, {available:.1f} GiB is available: "
             "serve fewer profiles, or lower their kv_cache_gib"
         )
+
+
+def _gpus(settings: DeploymentSettings, nodes: Sequence[int] | None) -> Iterator[str]:
+    if nodes is None:
+        return
+    on_gpus = [
+        profile
+        for profile in settings.profiles
+        if profile.device == "cuda" or (profile.device == "auto" and any(nodes))
+    ]
+    yield from placement_problems(on_gpus, nodes)
 
 
 def _weights_gib(path: str) -> float:

@@ -73,6 +73,51 @@ def test_a_data_directory_has_one_server(own_valkey: EmbeddedValkey) -> None:
     assert Redis.from_url(own_valkey.url).ping()
 
 
+def test_who_joins_takes_over_at_the_same_address(tmp_path: Path) -> None:
+    """A router that replaces another uses its store, and keeps it when the other has gone; a third one likewise."""
+    first, second, third = (EmbeddedValkey(tmp_path, join=True) for _ in range(3))
+    with first, second:
+        store = Redis.from_url(second.url)
+        assert second.url == first.url
+        assert second.pid is None
+        store.set("kept", "1")
+        assert not second.revive()
+        first.stop()
+        until(second.revive)
+        until(store.ping)
+        assert store.get("kept") == b"1"
+        with third:  # leaves before its host
+            assert third.url == second.url
+        assert store.ping()
+    assert not Path(store.connection_pool.connection_kwargs["path"]).parent.exists()
+
+
+def test_who_joins_survives_a_killed_host(tmp_path: Path) -> None:
+    """The host's own revival finds the data in use, and joins."""
+    with EmbeddedValkey(tmp_path, join=True) as host, EmbeddedValkey(tmp_path, join=True) as guest:
+        assert host.pid is not None
+        os.kill(host.pid, signal.SIGKILL)
+        until(guest.revive)
+        until(lambda: not host.revive() and host.pid is None)
+        store = Redis.from_url(host.url)
+        until(store.ping)
+        host.stop()
+        assert store.ping()
+
+
+def test_a_directory_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    """Where the socket was, another user may have made a directory meanwhile."""
+    with EmbeddedValkey(tmp_path, join=True) as host, EmbeddedValkey(tmp_path, join=True) as guest:
+        folder = Path(guest.url.removeprefix("unix://")).parent
+        host.stop()
+        folder.mkdir()
+        folder.chmod(0o755)
+        with pytest.raises(EmbeddedValkeyError, match="does not start"):
+            guest.revive()
+        folder.rmdir()
+        assert guest.revive()
+
+
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """The error ends with the server's last line, and the directory is free again."""
     bad = tmp_path / "bad"

@@ -1,57 +1,45 @@
 """Every overlay renders, and what it renders is what Kubernetes, KubeRay, Ray Serve and specroute accept."""
 
 import gzip
-import shutil
-import subprocess
+import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
+from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
+from rendering import K8S, OVERLAYS, ROOT, kustomized, pod_templates, ray_service
 
 from policies.loading import parse_policy
 from router.settings import EMBEDDED_STORE, parse_settings
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-K8S = ROOT / "k8s"
-OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
 CRD = ROOT.parent / "shared" / "data" / "rayservice-crd-v1.7.0.yaml.gz"
 KUBERNETES = "1.32"
-OF_OPERATORS = {"RayService", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
+OF_OPERATORS = {"RayService", "PodMonitor", "PrometheusRule"}
+PROMETHEUS_CRDS = ROOT / "tests" / "crds"
 
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[dict[str, Any]]]:
     """What `kubectl kustomize` prints for each overlay."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed")
-    found = {}
-    for overlay in OVERLAYS:
-        printed = subprocess.run(
-            [kubectl, "kustomize", str(K8S / "overlays" / overlay)],
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
-        found[overlay] = list(yaml.safe_load_all(printed.stdout))
-    return found
+    try:
+        return {overlay: kustomized(K8S / "overlays" / overlay) for overlay in OVERLAYS}
+    except FileNotFoundError as absent:
+        pytest.skip(str(absent))
 
 
-def ray_service(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    (service,) = (document for document in documents if document["kind"] == "RayService")
-    return service
-
-
-def pod_templates(service: dict[str, Any]) -> list[dict[str, Any]]:
-    cluster = service["spec"]["rayClusterConfig"]
-    return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+@pytest.fixture(scope="module")
+def monitoring() -> list[dict[str, Any]]:
+    """What stands beside an overlay: the rendered folder, and the way that it leaves out."""
+    try:
+        rendered = kustomized(K8S / "monitoring")
+    except FileNotFoundError as absent:
+        pytest.skip(str(absent))
+    return [*rendered, yaml.safe_load((K8S / "monitoring" / "scrape-config.yaml").read_text("utf-8"))]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -83,6 +71,27 @@ def test_the_ray_service_is_what_kuberay_accepts(
     assert list(jsonschema.Draft202012Validator(schema).iter_errors(broken))
 
 
+@pytest.mark.parametrize("kind", ["PodMonitor", "PrometheusRule", "ScrapeConfig"])
+def test_the_monitoring_is_what_the_prometheus_operator_accepts(
+    kind: str, monitoring: list[dict[str, Any]]
+) -> None:
+    """Against the operator's own schemas, unknown keys refused at every depth."""
+    known = json.loads((PROMETHEUS_CRDS / f"{kind}.json").read_text("utf-8"))
+    validator = jsonschema.Draft202012Validator(strict(known["schema"]))
+    (document,) = (document for document in monitoring if document["kind"] == kind)
+    assert document["apiVersion"] == known["apiVersion"]
+    assert [error.message[:200] for error in validator.iter_errors(document)] == []
+    assert list(validator.iter_errors(document | {"spec": document["spec"] | {"podMetricsEndpoint": []}}))
+
+
+def test_the_rest_of_the_monitoring_is_what_kubernetes_accepts(monitoring: list[dict[str, Any]]) -> None:
+    """Strictly, as the overlays."""
+    others = [one for one in monitoring if not one["apiVersion"].startswith("monitoring.coreos.com/")]
+    assert {one["kind"] for one in others} == {"ConfigMap", "NetworkPolicy"}
+    for document in others:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_serve_config_is_what_serve_and_specroute_accept(
     overlay: str, rendered: dict[str, list[dict[str, Any]]]
@@ -93,6 +102,8 @@ def test_the_serve_config_is_what_serve_and_specroute_accept(
     assert set(config) <= set(ServeDeploySchema.model_fields)
     (application,) = config["applications"]
     assert set(application) <= set(ServeApplicationSchema.model_fields)
+    for deployment in application.get("deployments", []):
+        assert set(deployment) <= set(DeploymentSchema.model_fields)
     settings = parse_settings(application["args"])
     if settings.routers > 1:
         assert settings.store.url != EMBEDDED_STORE
@@ -132,13 +143,15 @@ def test_what_is_mounted_is_there(overlay: str, rendered: dict[str, list[dict[st
 
 
 def test_every_gpu_engine_has_a_pod_with_its_gpus(rendered: dict[str, list[dict[str, Any]]]) -> None:
-    """As many worker pods as engines, each with as many GPUs as one of them needs: none is shared."""
+    """A worker pod for each engine there must be, each with as many GPUs as one of them needs: none is shared."""
     for overlay in ("two-gpus", "production"):
         service = ray_service(rendered[overlay])
         settings = parse_settings(yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"])
         (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-        assert group["replicas"] == sum(profile.replicas for profile in settings.profiles)
+        fewest = sum(profile.fewest_replicas for profile in settings.profiles)
+        most = sum(profile.most_replicas for profile in settings.profiles)
+        assert fewest <= group["replicas"] <= most
         assert {int(limits["nvidia.com/gpu"])} == {profile.gpus for profile in settings.profiles}
 
 

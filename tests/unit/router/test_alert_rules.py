@@ -13,6 +13,7 @@ from router.monitoring.alerts import RUNBOOKS, alerts
 from router.monitoring.files import KUBERNETES, ROOT, RULES
 from router.monitoring.page import described
 from router.monitoring.recorded import ENGINE_PREFIXES, PREFIXES, recorded
+from router.monitoring.rules import prometheus_rule, rule_file
 
 pytestmark = pytest.mark.unit
 
@@ -159,6 +160,13 @@ def test_every_alert_has_its_runbook() -> None:
     assert {rule["annotations"]["runbook_url"] for rule in rules} == {
         f"{RUNBOOKS}#{name.lower()}" for name in names
     }
+
+
+def test_whoever_publishes_the_runbooks_has_alerts_point_there() -> None:
+    """Both rule files, and nothing else of them changes."""
+    here = "https://wiki.internal/specroute"
+    for write in (rule_file, prometheus_rule):
+        assert write(here) == write().replace(RUNBOOKS, here) != write()
 
 
 def test_runbooks_name_commands_that_exist() -> None:

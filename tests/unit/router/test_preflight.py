@@ -203,6 +203,14 @@ def test_memory(port: int, machine: SimpleNamespace) -> None:
     assert found(port, profiles=[{"name": "vanilla"}]) == []
 
 
+def test_keys_that_vllm_does_not_know(port: int) -> None:
+    """Where engines are real; stand-ins pass nothing on."""
+    profiles = [{"name": "v", "engine_args": {"gpu_memory_utilisation": 0.8}}]
+    (line,) = found(port, profiles=profiles)
+    assert line.startswith("profiles.v.engine_args.gpu_memory_utilisation: vLLM has no such setting")
+    assert found(port, profiles=profiles, fake_engines={}) == []
+
+
 def test_all_problems_are_told_at_once(taken: int) -> None:
     """Nobody mends one to be told the next."""
     lines = found(taken, policy={"path": "/none"}, model={"path": "/none"}, store={"url": "x"})

@@ -215,6 +215,9 @@ async def test_pools_are_told_apart(tmp_path: Path) -> None:
     metrics.registry.register(PoolCollector(harness.pools, harness.learning))
     assert value(metrics, "specroute_pool_up", profile="ngram") == 1
     assert value(metrics, "specroute_pool_slots", profile="ngram") == 16
+    assert value(metrics, "specroute_pool_demand", profile="ngram") is None
+    next(iter(harness.pools)).demand = 2.5
+    assert value(metrics, "specroute_pool_demand", profile="vanilla") == 2.5
     harness.ngram.status_error = gone()
     await harness.pools.poll()
     assert value(metrics, "specroute_pool_up", profile="ngram") == 0
