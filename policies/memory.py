@@ -6,7 +6,7 @@ Everything is bounded, forgets the longest unused first, and is told the time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -41,6 +41,14 @@ class Recent(Generic[_Key, _Value]):
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    def forget(self, over: Callable[[_Value], bool]) -> None:
+        """Drop the oldest entries, up to the first whose value is not `over`."""
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if not over(self._entries[oldest]):
+                return
+            del self._entries[oldest]
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -74,13 +82,34 @@ class _Turn(NamedTuple):
     at_s: float
 
 
+class _Conversations:
+    """Where conversations were answered, for as long as anybody asks for."""
+
+    def __init__(self) -> None:
+        self._turns: Recent[str, _Turn] = Recent(MAX_CONVERSATIONS)
+        self._longest_s: float | None = None
+        """The longest affinity that was asked for; until then nothing is forgotten for its age."""
+
+    def get(self, conversation: str | None, affinity_s: float) -> _Turn | None:
+        self._longest_s = max(affinity_s, self._longest_s or 0.0)
+        return None if conversation is None else self._turns.get(conversation)
+
+    def set(self, conversation: str, turn: _Turn) -> None:
+        self._turns.set(conversation, turn)
+        if (longest_s := self._longest_s) is not None:
+            self._turns.forget(lambda old: turn.at_s - old.at_s > longest_s)
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """The memory of one router."""
 
     _settled: Recent[tuple[str, str], _Settled] = field(default_factory=lambda: Recent(MAX_TASKS))
     _traffic: Recent[str, _Traffic] = field(default_factory=lambda: Recent(MAX_TASKS))
-    _turns: Recent[str, _Turn] = field(default_factory=lambda: Recent(MAX_CONVERSATIONS))
+    _turns: _Conversations = field(default_factory=_Conversations)
 
     def last(self, tenant: str, task: str, now_s: float) -> Last | None:
         """What evidence favoured for this tenant and task before; None where nothing was decided yet."""
@@ -104,7 +133,7 @@ class Memory:
 
     def home(self, conversation: str | None, affinity_s: float, now_s: float) -> Home | None:
         """Where a prefix cache should hold the conversation so far; None where it was not heard of lately."""
-        turn = None if conversation is None else self._turns.get(conversation)
+        turn = self._turns.get(conversation, affinity_s)
         if turn is None or not 0.0 <= now_s - turn.at_s <= affinity_s:
             return None
         return turn.home

@@ -65,3 +65,16 @@ def test_a_conversation_is_found_while_its_affinity_lasts() -> None:
     assert memory.home("c1", 300.0, 99.0) is None
     assert memory.home("c2", 300.0, 100.0) is None
     assert memory.home(None, 300.0, 100.0) is None
+
+
+def test_conversations_are_forgotten_when_no_affinity_reaches_back() -> None:
+    """The longest that anybody asked for counts: a shorter one of somebody else takes nothing away."""
+    memory = Memory()
+    home = Home("ngram", "replica-1", 900.0)
+    for affinity_s in (300.0, 60.0):
+        memory.home(None, affinity_s, 0.0)
+    for number in range(1000):
+        memory.said(f"c{number}", home, float(number))
+    assert len(memory._turns) == 301
+    assert memory.home("c699", 300.0, 999.0) == home
+    assert memory.home("c698", 300.0, 998.0) is None
