@@ -81,7 +81,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One whose metrics need a token, with a tenant that the policy names, a canary and a decision log."""
+    """One whose metrics need a token, with a named tenant, a canary, a decision log and a pool that may grow."""
     folder = tmp_path_factory.mktemp("prometheus")
     file = folder / "policy.yaml"
     canary = {"policy": "next.yaml", "share": "50%", "stop": {"confidence": 0.999, "min_requests": 30}}
@@ -92,6 +92,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         variables={"SPECROUTE_METRICS_TOKEN": TOKEN},
         policy={"path": str(file)},
         decision_log={"path": str(folder / "decisions.jsonl")},
+        profiles=[
+            {"name": "vanilla", "autoscaling": {"max_replicas": 1}},
+            {"name": "ngram", "method": "ngram", "k": 4},
+        ],
     )
     try:
         yield running.wait_until_ready()
