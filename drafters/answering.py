@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from drafters.target import Cache, Seen, Target
+from drafters.target import Seen, Target
 
 _LOOP_PERIODS: Final = range(4, 33)
 _LOOP_TURNS: Final = 3
@@ -87,7 +87,7 @@ class Answering:
         self._target = target
         self._limit = answer_tokens
         self._ends = ends
-        self._cache = Cache(target.shape, slots=slots, length=prompt_tokens + answer_tokens)
+        self._cache = target.cache(slots=slots, length=prompt_tokens + answer_tokens)
         self._slots: list[_Slot | None] = [None] * slots
         self.mass = torch.zeros(target.shape.vocabulary, dtype=torch.float64)
 

@@ -103,4 +103,4 @@ class Head(nn.Module):  # type: ignore[misc]  # torch is not followed
         return linear(self._normed(states, self.norm), self.lm_head)
 
     def _normed(self, states: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(states, weight.shape, weight, self.shape.target.norm_epsilon)
+        return rms_norm(states.float(), weight.shape, weight, self.shape.target.norm_epsilon)

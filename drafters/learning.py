@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import cross_entropy, linear
 
 from drafters.head import Head
+from drafters.target import quick_dtype
 from drafters.unrolling import Batch, shifted, unroll
 
 
@@ -34,7 +35,7 @@ class LearnSettings:
         seed: Of the weights and the order.
     """
 
-    epochs: int = 8
+    epochs: int = 5
     batch_tokens: int = 768
     rate: float = 1e-3
     head_rate: float = 3e-4
@@ -42,7 +43,7 @@ class LearnSettings:
     weight_decay: float = 0.05
     steps: int = 3
     step_decay: float = 0.8
-    measure_steps: int = 200
+    measure_steps: int = 400
     checkpoint_steps: int = 40
     patience: int = 5
     seed: int = 0
@@ -61,6 +62,11 @@ def loss(head: Head, embedding: Tensor, scores: Tensor, batch: Batch, settings: 
         batch: Answers.
         settings: Steps and their weights.
     """
+    with torch.autocast("cpu", torch.bfloat16, enabled=quick_dtype() is torch.bfloat16):
+        return _surprise(head, embedding, scores, batch, settings)
+
+
+def _surprise(head: Head, embedding: Tensor, scores: Tensor, batch: Batch, settings: LearnSettings) -> Tensor:
     total = torch.zeros(())
     weight = 0.0
     rows = torch.zeros_like(batch.tokens)
@@ -68,13 +74,11 @@ def loss(head: Head, embedding: Tensor, scores: Tensor, batch: Batch, settings: 
     known[:, : batch.first + 1] = False
     rows[known] = torch.arange(int(known.sum()))
     with torch.no_grad():
-        chances = linear(batch.final[known], scores).softmax(-1)
+        chances = linear(batch.final[known], scores).float().softmax(-1)
     for step, (states, real) in enumerate(unroll(head, embedding, batch, steps=settings.steps)):
-        logits = head.logits(states[real])
         goal = chances[shifted(rows, 1 + step)[:, batch.first :][real]]
-        surprise = logits.logsumexp(-1) - (goal * logits).sum(-1)
         share = settings.step_decay**step
-        total = total + share * surprise.mean()
+        total = total + share * cross_entropy(head.logits(states[real]).float(), goal)
         weight += share
     return total / weight
 

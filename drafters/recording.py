@@ -11,7 +11,7 @@ from typing import Final
 from drafters.answering import Answering, Request
 from drafters.errors import DraftError
 from drafters.shards import Shard, read_shards, source_digest, write_shard
-from drafters.target import Target
+from drafters.target import Target, quick_dtype
 
 Say = Callable[[str], None]
 _SHARD_TOKENS: Final = 6144
@@ -31,7 +31,7 @@ class AskSettings:
     tokens: int = 300_000
     prompt_tokens: int = 256
     answer_tokens: int = 192
-    slots: int = 48
+    slots: int = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def record(
     say(f"recording: {count:,} of {settings.tokens:,} answer tokens are there")
     fresh = (request for request in requests if request.ident not in known)
     answering = Answering(
-        Target.load(model),
+        Target.load(model, dtype=quick_dtype()),
         slots=settings.slots,
         prompt_tokens=settings.prompt_tokens,
         answer_tokens=settings.answer_tokens,

@@ -47,15 +47,16 @@ class Rotary:
         """Turns `states` [..., heads, tokens, width] by `positions` [..., tokens]."""
         cosine, sine = self._cosine[positions].unsqueeze(-3), self._sine[positions].unsqueeze(-3)
         first, second = states.chunk(2, dim=-1)
-        return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+        turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+        return turned.to(states.dtype)
 
 
 class Cache:
     """Keys and values of `slots` sequences of up to `length` tokens."""
 
-    def __init__(self, shape: Shape, *, slots: int, length: int) -> None:
+    def __init__(self, shape: Shape, *, slots: int, length: int, dtype: torch.dtype) -> None:
         sizes = (shape.layers, slots, shape.key_value_heads, length, shape.head_width)
-        self.keys, self.values = torch.zeros(sizes), torch.zeros(sizes)
+        self.keys, self.values = torch.zeros(sizes, dtype=dtype), torch.zeros(sizes, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,32 @@ class Seen:
     final: Tensor
 
 
-class Target:
-    """A Llama of float32 weights, for inference only."""
+def quick_dtype() -> torch.dtype:
+    """What this processor multiplies fastest: bfloat16 where it has instructions for it, else float32.
 
-    def __init__(self, shape: Shape, weights: dict[str, Tensor]) -> None:
+    With AVX-512 BF16, matrix products take a quarter of float32's time (measured: docs/drafters.md), and are
+    exact enough for a drafter to learn from: the states it sees are kept in half precision anyway.
+    """
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32  # noqa: SLF001
+
+
+class Target:
+    """A Llama, for inference only.
+
+    Its weights, states and caches are of type `dtype`; norms are computed in float32, and scores are float32.
+    """
+
+    def __init__(
+        self, shape: Shape, weights: dict[str, Tensor], *, dtype: torch.dtype = torch.float32
+    ) -> None:
         """Takes Hugging Face's tensor names.
 
         Raises:
             DraftError: A tensor is missing or has another shape than config.json says.
         """
         self.shape = shape
-        take = _Taker(weights)
+        self.dtype = dtype
+        take = _Taker(weights, dtype)
         self.embedding = take("model.embed_tokens.weight", (shape.vocabulary, shape.hidden))
         self.norm = take("model.norm.weight", (shape.hidden,))
         head = "lm_head.weight"
@@ -86,7 +102,7 @@ class Target:
         self._rotary = Rotary(shape.head_width, shape.rotary_base, shape.positions)
 
     @classmethod
-    def load(cls, folder: Path) -> Target:
+    def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32) -> Target:
         """The model in a Hugging Face folder with one weights file.
 
         Raises:
@@ -98,7 +114,11 @@ class Target:
             weights = load_file(file)
         except (OSError, SafetensorError) as error:
             raise DraftError(f"{file}: not readable ({error}): prepare the model again") from error
-        return cls(shape, weights)
+        return cls(shape, weights, dtype=dtype)
+
+    def cache(self, *, slots: int, length: int) -> Cache:
+        """An empty cache for `slots` sequences of up to `length` tokens."""
+        return Cache(self.shape, slots=slots, length=length, dtype=self.dtype)
 
     def prompt(self, tokens: Tensor, cache: Cache, slot: int) -> Seen:
         """Reads a whole prompt [tokens] into one slot of the cache."""
@@ -132,9 +152,9 @@ class Target:
         return self._forward(tokens[:, None], positions[:, None], attend)
 
     def logits(self, final: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary, from `final` [tokens, hidden]."""
+        """Scores of every token of the vocabulary in float32, from `final` [tokens, hidden]."""
         with torch.inference_mode():
-            return linear(final, self.head)
+            return linear(final, self.head).float()
 
     def _forward(self, tokens: Tensor, positions: Tensor, attend: Any) -> Seen:
         """Runs `tokens` [sequences, tokens]; `attend` keeps keys and values and does the attention."""
@@ -172,10 +192,10 @@ def split_heads(
 
 
 class _Taker:
-    """Tensors by name, in float32, with their shapes checked."""
+    """Tensors by name, of one type, with their shapes checked."""
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        self._weights = weights
+    def __init__(self, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+        self._weights, self._dtype = weights, dtype
 
     def __call__(self, name: str, sizes: tuple[int, ...]) -> Tensor:
         found = self._weights.get(name)
@@ -186,7 +206,7 @@ class _Taker:
                 f"the target's {name} is {tuple(found.shape)}, its config.json says {sizes}: "
                 "prepare the model again"
             )
-        return found.float()
+        return found.to(self._dtype)
 
 
 def _layer(take: _Taker, prefix: str, shape: Shape) -> Layer:

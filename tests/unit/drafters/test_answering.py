@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from drafters.answering import Answer, Answering, Request
-from drafters.target import Cache, Target
+from drafters.target import Target
 from tests.unit.drafters.tiny_target import request, tiny_target
 
 pytestmark = pytest.mark.unit
@@ -38,7 +38,7 @@ def test_states_are_those_of_a_second_pass() -> None:
     """Aux and final states of prompt and answer, in half precision; greedy tokens are the likeliest."""
     target = tiny_target()
     one = answers(target, [request(0, tokens=PROMPTS[2])], slots=2)["r0@0"]
-    again = target.prompt(one.tokens.long(), Cache(target.shape, slots=1, length=32), 0)
+    again = target.prompt(one.tokens.long(), target.cache(slots=1, length=32), 0)
     torch.testing.assert_close(one.aux.float(), again.aux, atol=0.01, rtol=0.01)
     torch.testing.assert_close(one.final.float(), again.final, atol=0.01, rtol=0.01)
     said = target.logits(again.final).argmax(-1)

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from drafters.errors import DraftError
 from drafters.shape import read_shape
-from drafters.target import Cache, Target
+from drafters.target import Target
 from tests.unit.drafters.tiny_target import CONFIG, tiny_target, weights, write_target
 
 pytestmark = pytest.mark.unit
@@ -31,7 +31,7 @@ def test_a_prompt_gives_the_states_that_transformers_gives(reference: Any) -> No
     """Residual streams before the layers that EAGLE-3 names, the last state, and the scores."""
     tokens = torch.tensor([1, 50, 60, 70, 80, 2])
     target = tiny_target()
-    seen = target.prompt(tokens, Cache(target.shape, slots=2, length=16), 1)
+    seen = target.prompt(tokens, target.cache(slots=2, length=16), 1)
     with torch.inference_mode():
         expected = reference(tokens[None], output_hidden_states=True)
     for place, layer in enumerate((2, 4, 6)):
@@ -43,7 +43,7 @@ def test_a_prompt_gives_the_states_that_transformers_gives(reference: Any) -> No
 def test_steps_of_several_slots_go_on_from_their_own_prompts(reference: Any) -> None:
     """Slots of different lengths, one of them unused, read each its own cache."""
     target = tiny_target()
-    cache = Cache(target.shape, slots=3, length=16)
+    cache = target.cache(slots=3, length=16)
     prompts = {0: [1, 50, 60, 2], 2: [1, 90, 2]}
     for slot, tokens in prompts.items():
         target.prompt(torch.tensor(tokens), cache, slot)

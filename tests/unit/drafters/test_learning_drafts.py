@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from drafters import learning
 from drafters.corpus import Corpus, load
 from drafters.errors import DraftError
 from drafters.head import Head, HeadShape
@@ -38,8 +39,10 @@ def head() -> Head:
     return made
 
 
-def test_the_loss_is_the_cross_entropy_with_the_targets_chances(batch: Batch) -> None:
-    """Answer by answer, position by position, by hand."""
+def test_the_loss_is_the_cross_entropy_with_the_targets_chances(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answer by answer, position by position, by hand; in bfloat16, within its rounding."""
     target = tiny_target()
     scores = target.head[DRAFT_TOKENS]
     made = head()
@@ -53,8 +56,10 @@ def test_the_loss_is_the_cross_entropy_with_the_targets_chances(batch: Batch) ->
                 drafted = made.logits(states[row, start - batch.first]).log_softmax(-1)
                 terms.append(-(chances * drafted).sum())
         total = total + 0.5**step * torch.stack(terms).mean()
-    found = loss(made, target.embedding, scores, batch, SETTINGS)
-    torch.testing.assert_close(found, total / 1.5)
+    for dtype, within in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2)):
+        monkeypatch.setattr(learning, "quick_dtype", lambda dtype=dtype: dtype)
+        found = loss(made, target.embedding, scores, batch, SETTINGS)
+        torch.testing.assert_close(found, total / 1.5, rtol=within, atol=within)
 
 
 def test_learning_lowers_the_loss_and_moves_every_weight(batch: Batch) -> None:
