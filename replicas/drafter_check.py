@@ -26,7 +26,7 @@ def drafter_problems(profile: Profile, target: Path | None) -> Iterator[str]:
     if drafting.package is not None and find_spec(drafting.package) is None:
         yield (
             f"{where}.method: {profile.method} needs the package {drafting.package.replace('_', '-')}, "
-            "which is not installed: install it, or choose another method"
+            "which is not installed: build it as docs/methods.md says, or choose another method"
         )
     target_config = _config(target)
     if target_config is None:

@@ -6,9 +6,35 @@ The names are vLLM's (`SpeculativeConfig.method`, vLLM's documentation, "Specula
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import AfterValidator
 
 Method = Literal["none", "ngram", "suffix", "draft_model", "medusa", "eagle", "eagle3", "mtp"]
+
+
+PACKAGED_AS: Final = "embedded"
+"""Names, in the place of a path, the drafter that ships with the product for the embedded model."""
+PACKAGED: Final = Path(__file__).parent / "drafters" / "smollm2-135m-instruct-eagle3"
+
+
+def drafter_folder(named: str) -> str:
+    """The folder that a profile's `draft_model` stands for.
+
+    Raises:
+        ValueError: It stands for the packaged drafter, and this installation has none.
+    """
+    if named != PACKAGED_AS:
+        return named
+    if not (PACKAGED / "config.json").is_file():
+        raise ValueError(
+            "no drafter ships with this installation: make one with `specroute draft train`, name its folder"
+        )
+    return str(PACKAGED)
+
+
+DrafterFolder = Annotated[str, AfterValidator(drafter_folder)]
 
 
 class Drafting(NamedTuple):

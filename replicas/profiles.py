@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from policies.cost import StepShape, StepTime, seed
 from replicas.autoscaling import Autoscaling
-from replicas.drafting import METHODS, Method
+from replicas.drafting import METHODS, DrafterFolder, Method
 
 EMBEDDED = "embedded"
 """Names the model that ships with the product, in the place of a path."""
@@ -87,9 +87,10 @@ class Profile(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     method: Method = Field("none", description="Who drafts; `none` is plain decoding.")
     k: int = Field(0, ge=0, le=32, description="The largest number of draft tokens a request may ask for.")
-    draft_model: str | None = Field(
+    draft_model: DrafterFolder | None = Field(
         None,
-        description="The drafter's folder, for methods with weights of their own; see replicas/drafting.py.",
+        description="The drafter's folder, for methods with weights of their own; `embedded` for the EAGLE-3 "
+        "head that ships for the embedded model. See replicas/drafting.py.",
     )
     draft_options: dict[str, Any] = Field(
         default_factory=dict,

@@ -123,7 +123,7 @@ class EngineHost:
             "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": "INFO",
-            "PYTHONPATH": str(_ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -1,0 +1,9 @@
+"""`python -m bench.methods`."""
+
+from __future__ import annotations
+
+import sys
+
+from bench.methods.command import main
+
+sys.exit(main())

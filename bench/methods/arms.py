@@ -1,0 +1,91 @@
+"""What is compared: methods, their pools on one core, and the k at which each is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from bench.results import BenchError
+from bench.serving import policy
+
+PLAIN: Final = "vanilla"
+COPYING: Final = ("ngram", "suffix")
+WITH_WEIGHTS: Final = ("eagle3", "draft_model", "medusa")
+KS: Final = (1, 2, 3, 5)
+_DRAFT_COSTS: Final = {"eagle3": 0.1, "medusa": 0.1}
+"""Of a draft token, in plain steps of the embedded model: what a router assumes until it has measured it."""
+
+
+class Arm(NamedTuple):
+    """One way to decode a prompt: k draft tokens of this method; plainly by its engine with k 0."""
+
+    method: str
+    k: int
+
+    @property
+    def name(self) -> str:
+        """As journals and tables have it."""
+        return f"{self.method} k={self.k}"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to draft, and where its weights are."""
+
+    name: str
+    folder: Path | None
+    ks: Sequence[int]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All k; a drafter that is a model costs time when nothing is drafted, so there with 0 too."""
+        return [Arm(self.name, k) for k in ((0, *self.ks) if self.name in WITH_WEIGHTS else self.ks)]
+
+    def profile(self) -> dict[str, Any]:
+        """The pool's, without its core."""
+        drafter: dict[str, Any] = {} if self.folder is None else {"draft_model": str(self.folder.absolute())}
+        if self.name in _DRAFT_COSTS:
+            drafter["step_cost"] = {"per_draft_token": _DRAFT_COSTS[self.name]}
+        return {"name": self.name, "method": self.name, "k": max(self.ks), **drafter}
+
+
+def parsed(words: Sequence[str], ks: Sequence[int]) -> list[Method]:
+    """Methods from words such as `ngram` and `eagle3=FOLDER`.
+
+    Raises:
+        BenchError: A method is unknown, is there twice, or lacks the folder of its weights.
+    """
+    found: dict[str, Method] = {}
+    for word in words:
+        name, _, folder = word.partition("=")
+        if name not in (*COPYING, *WITH_WEIGHTS):
+            raise BenchError(f"{name}: no method: choose among {', '.join((*COPYING, *WITH_WEIGHTS))}")
+        if name in found:
+            raise BenchError(f"{name}: named twice: leave one out")
+        if (name in WITH_WEIGHTS) is not bool(folder):
+            form = f"{name}=FOLDER, of its weights" if name in WITH_WEIGHTS else f"{name} alone"
+            raise BenchError(f"{word}: write {form}")
+        if folder and not (Path(folder) / "config.json").is_file():
+            raise BenchError(
+                f"{folder}: no drafter's folder (it has no config.json): make one with draft train"
+            )
+        found[name] = Method(name, Path(folder) if folder else None, tuple(ks))
+    return list(found.values())
+
+
+def deployment(
+    methods: Sequence[Method], *, core: int, spec: Mapping[str, Any]
+) -> tuple[dict[str, Any], Any]:
+    """The deployment's settings and its policy: one engine for each method and a plain one, on one core.
+
+    Engines are asked one at a time, so the one that answers has the core for itself, and all have the same.
+    """
+    common = {"cpu_cores": [core], "max_num_seqs": 4}
+    profiles = [{"name": PLAIN}, *(method.profile() for method in methods)]
+    args = {
+        "model": {"max_model_len": 4096},
+        "profiles": [{**profile, **common} for profile in profiles],
+    }
+    return args, policy("methods", **spec)

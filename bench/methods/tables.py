@@ -1,0 +1,68 @@
+"""Figures as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.methods.arms import PLAIN
+from bench.methods.figures import ALL
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Two tables: all families together at every k, and each family at the best k of every method."""
+    best = [
+        min(own, key=lambda row: (row["tpot_ratio"] or [float("inf")])[0])
+        for own in _grouped(row for row in rows if row["k"] and row["profile"] != PLAIN)
+    ]
+    overall = [row for row in rows if row["family"] == ALL]
+    return (
+        f"All prompts together:\n\n{_table(overall)}\n\n"
+        "By family, each method at the k that was fastest there (which flatters it where prompts are few):"
+        f"\n\n{_table([row for row in best if row['family'] != ALL])}\n"
+    )
+
+
+def _grouped(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["family"], row["profile"]), []).append(row)
+    return list(groups.values())
+
+
+_HEAD = (
+    "| prompts of | method | k | prompts | alpha by position | coverage | tokens per step | TPOT ratio "
+    "| identical |\n|---|---|---:|---:|---|---:|---:|---|---:|"
+)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join([_HEAD, *map(_line, rows)])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    alphas = " ".join(_number(alpha) for alpha in row["alpha_by_position"]) or "-"
+    same = f"{row['identical']}"
+    if row["rounding"] or row["different"]:
+        same += f", {row['rounding']} within rounding, {row['different']} different"
+    cells = (
+        row["family"],
+        row["profile"],
+        row["k"],
+        row["prompts"],
+        alphas,
+        _number(row["coverage"]),
+        _number(row["acceptance_length"]),
+        interval(row["tpot_ratio"]),
+        same,
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def interval(figure: Sequence[float] | None) -> str:
+    """A ratio with its interval."""
+    return "-" if figure is None else f"{figure[0]:.2f} ({figure[1]:.2f} to {figure[2]:.2f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
