@@ -45,8 +45,8 @@ chaos: $(STAMPS)/dev ## kill engines while streams run, for some minutes (ARGS="
 soak: $(STAMPS)/dev ## steady traffic for 20 minutes, and whether anything grows (MINUTES=60 ARGS="--rate 50")
 	@export SPECROUTE_EXIT_WITH_PARENT=1; exec $(BIN)/python tests/chaos/soak.py --minutes $(MINUTES) $(ARGS)
 
-bench: $(STAMPS)/runtime ## compare the routes of a running service by task (ARGS="--per-task 3")
-	@exec $(BIN)/python -m bench.routes_by_task $(ARGS)
+bench: $(STAMPS)/runtime ## run all benches, for hours; or one of them (ARGS="decision", ARGS="report")
+	@exec $(BIN)/specroute bench $(or $(ARGS),all --out docs/benchmarks)
 
 train-classifier: $(STAMPS)/dev ## train the task classifier anew (DATA=../shared/data/task_prompts_train.jsonl; some minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m training train --data $(DATA)

@@ -19,6 +19,11 @@ _LAZY = {
         "Show acceptance per task, tenant, temperature and profile: its "
         "interval, its evidence, the arm in use.",
     ),
+    "bench": Lazy(
+        "router.cli_bench.app",
+        "app",
+        "Measure this router beside what it stands against.",
+    ),
     "calibrate": Lazy(
         "router.cli_calibrate",
         "calibrate",
@@ -29,7 +34,7 @@ _LAZY = {
         "demo",
         "Send prompts of every task twice, and show what routing learned in between and what it saves.",
     ),
-    "draft": Lazy("router.cli_draft", "app", "Make drafters."),
+    "draft": Lazy("router.cli_draft", "app", "Make drafters, and keep them fresh."),
     "plan": Lazy(
         "router.cli_plan",
         "plan",

@@ -1,0 +1,1 @@
+"""Answers end to end, on real engines: plain, speculative at fixed k, vLLM's table, the router's choices."""
