@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+_ASKED: Final = {
+    False: "prompts made from the project's templates, and to an operator's own where it was given any",
+    True: "a service's requests, as it captured them, beginning with the weights of an earlier drafter",
+}
 
 
 def notes(report: Mapping[str, Any]) -> str:
@@ -13,12 +18,14 @@ def notes(report: Mapping[str, Any]) -> str:
     heads = " | ".join(f"alpha {position}" for position in positions)
     rules = " | ".join("---:" for _ in positions)
     coverage = report["draft_vocabulary_coverage"]
+    refreshed = "refreshed_from" in report
     return f"""# An EAGLE-3 drafter for {report["target"]}
 
-Made by `specroute draft train`; engines load this folder with `method: eagle3`. It is of use only with
+Made by `specroute draft {"refresh" if refreshed else "train"}`; engines \
+load this folder with `method: eagle3`. It is of use only with
 the model it was trained on: it reads that model's hidden states after three of its layers.
 
-| held-out answers, greedy | {heads} | acceptance length | steps |
+| held-out answers{"" if refreshed else ", greedy"} | {heads} | acceptance length | steps |
 |---|{rules.replace(" ", "")}|---:|---:|
 {rows}
 
@@ -28,8 +35,9 @@ vocabulary of {report["size"]["draft_vocabulary"]:,} tokens covers {coverage:.1%
 ## Data and licence
 
 Trained on {report["answer_tokens"]:,} tokens of {report["answers"]:,} answers that the model itself
-gave to prompts made from the project's templates, and to an operator's own where the command was given any.
-Measured on {report["held_out_answers"]:,} answers to templates that nothing was learned from.
+gave to {_ASKED[refreshed]}.
+Measured on {report["held_out_answers"]:,} answers to {"conversations" if refreshed else "templates"} that \
+nothing was learned from.
 Weights that began as the model's (its final norm, rows of its head) stay under the model's licence:
 Apache-2.0 for SmolLM2-135M-Instruct. The rest is under the project's, Apache-2.0 too.
 """

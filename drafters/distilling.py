@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from filelock import FileLock, Timeout
-from transformers import AutoTokenizer
 
 from drafters.card import notes
 from drafters.errors import DraftError
 from drafters.export import export
 from drafters.learning import LearnSettings
 from drafters.recording import AskSettings, Recorded, Say, record
-from drafters.requests import Encode, Messages, own_prompts, read_prompts, requests
+from drafters.requests import own_prompts, read_prompts, requests
+from drafters.runs import only_run
 from drafters.shape import read_shape
 from drafters.target import Target
+from drafters.tokenizing import target_tokens
 from drafters.training import SizeSettings, Training
 
 ANSWERS: Final = "answers"
@@ -67,7 +63,7 @@ def distil(folder: Path, model: Path, settings: Settings, *, say: Say) -> Distil
         DraftError: Bad prompts or settings, a model that cannot be distilled, a damaged file, a full disk, or
             another run in the same folder.
     """
-    with _only_run(folder):
+    with only_run(folder):
         recorded, ends = _record(folder, model, settings, say)
         training = Training(
             folder,
@@ -93,7 +89,7 @@ def record_only(folder: Path, model: Path, settings: Settings, *, say: Say) -> R
     Raises:
         DraftError: As there.
     """
-    with _only_run(folder):
+    with only_run(folder):
         return _record(folder, model, settings, say)[0]
 
 
@@ -108,57 +104,9 @@ def _record(folder: Path, model: Path, settings: Settings, say: Say) -> tuple[Re
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     theirs = read_prompts(settings.prompts) if settings.prompts is not None else []
-    encode, ends = _tokenizer(model)
+    tokens = target_tokens(model)
     first = (replace(prompt, weight=_ASKED_FIRST) for prompt in theirs)
     asked = requests(
-        chain(first, own_prompts(per_template=_PER_TEMPLATE)), encode, prompt_tokens=ask.prompt_tokens
+        chain(first, own_prompts(per_template=_PER_TEMPLATE)), tokens.encode, prompt_tokens=ask.prompt_tokens
     )
-    return record(folder / ANSWERS, model, asked, ask, ends=ends, say=say), ends
-
-
-def _tokenizer(model: Path) -> tuple[Encode, frozenset[int]]:
-    """The target's chat template as token ids, and the tokens that end an answer."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-        generation = model / "generation_config.json"
-        named = json.loads(generation.read_text(encoding="utf-8")) if generation.exists() else {}
-    except (OSError, ValueError) as error:
-        raise DraftError(
-            f"{model}: its tokenizer cannot be read ({error}): prepare the model again"
-        ) from error
-    if not tokenizer.chat_template:
-        raise DraftError(f"{model}: no chat template: distil an instruction-tuned model")
-    known = len(tokenizer)
-    if known > (size := read_shape(model).vocabulary):
-        raise DraftError(f"{model}: its tokenizer has {known} tokens, its config.json says vocab_size {size}")
-
-    def encode(messages: Messages) -> list[int]:
-        found: list[int] = tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, return_dict=False
-        )
-        return found
-
-    ends = named.get("eos_token_id", tokenizer.eos_token_id)
-    listed = ends if isinstance(ends, list) else [ends, tokenizer.eos_token_id]
-    return encode, frozenset(token for token in listed if token is not None)
-
-
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DraftError(
-            f"{folder}: another run is at work there: wait for it, or name another folder"
-        ) from error
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        raise DraftError(
-            f"{folder}: cannot be written ({error}): {'free some space' if full else 'name another folder'}"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return record(folder / ANSWERS, model, asked, ask, ends=tokens.ends, say=say), tokens.ends

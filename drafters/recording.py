@@ -28,7 +28,7 @@ class AskSettings:
         slots: Prompts answered at once.
     """
 
-    tokens: int = 300_000
+    tokens: int = 400_000
     prompt_tokens: int = 256
     answer_tokens: int = 192
     slots: int = 96

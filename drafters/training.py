@@ -23,6 +23,7 @@ from drafters.measuring import Acceptance, measure
 from drafters.recording import Recorded, Say
 from drafters.target import Target
 from drafters.vocabulary import choose, coverage
+from drafters.warming import fingerprint, take_over
 
 CHECKPOINT: Final = "training.pt"
 MEASURED_K: Final = 4
@@ -80,9 +81,12 @@ class Training:
         learn: LearnSettings,
         ends: frozenset[int],
         say: Say,
+        start: tuple[Head, Tensor] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Reads the recorded answers and chooses the draft vocabulary.
+
+        With `start`, an earlier head and its draft tokens, the head begins as that one.
 
         Raises:
             DraftError: The answers are damaged or too few, or the vocabulary's size does not fit.
@@ -94,6 +98,11 @@ class Training:
         self._scores = target.head[self._draft_tokens]
         self._head = Head(HeadShape(target.shape, size.intermediate, size.draft_vocabulary), seed=learn.seed)
         self._head.begin_from(target, self._draft_tokens)
+        told = [asdict(size), asdict(learn), [shard.digest for shard in recorded.shards]]
+        if start is not None:
+            take_over(self._head, self._draft_tokens, *start)
+            told.append(fingerprint(*start))
+        self._digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         self._plan = [
             group
             for epoch in range(learn.epochs)
@@ -104,8 +113,6 @@ class Training:
         self._optimiser = Optimiser(self._head, learn, total_steps=len(self._plan))
         self._progress = _Progress()
         self._best = _weights(self._head)
-        told = [asdict(size), asdict(learn), [shard.digest for shard in recorded.shards]]
-        self._digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         self._facts = {
             "answers": len(self._corpus.learned),
             "answer_tokens": self._corpus.answered,

@@ -18,9 +18,11 @@ from replicas.autoscaling import Autoscaling, Told
 from replicas.fake import FakeEngine, FakeSettings
 from replicas.frames import Call, Engine, Frame, ReplicaError
 from replicas.hardware import cpu_environment
+from replicas.heap import trim_regularly, trimmer
 from replicas.logs import bind, configure_logging
 from replicas.profiles import EMBEDDED, ModelSpec, Profile
 from replicas.progress import Progress
+from replicas.renewal import Renewal, resolved
 from replicas.tracing import opened_replica_tracer
 
 _QUEUED_PER_SLOT = 4
@@ -39,11 +41,13 @@ class EngineReplica:
     """Hosts one engine. Serve creates it in a process of its own."""
 
     async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc]  # Serve awaits it
-        self._spec = spec
+        self._spec = spec = spec._replace(profile=resolved(spec.profile))
         self._id = serve.get_replica_context().replica_id.unique_id
         self._told = Told()
+        self._renewal = Renewal(self._id, spec.profile)
         self._started_at = time.time()
         configure_logging(spec.profile.name)
+        trim_regularly(trimmer())
         self._tracer = opened_replica_tracer(spec.profile.name, self._id)
         progress = Progress.from_environment(spec.profile.name)
         try:
@@ -57,6 +61,7 @@ class EngineReplica:
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call with frames; see `replicas.frames.Engine`."""
         bind(call.request_id, call.trace_id)
+        self._renewal.check()
         try:
             async with aclosing(self._tracer.watched(self._engine.serve, call)) as frames:
                 async for frame in frames:
@@ -66,7 +71,8 @@ class EngineReplica:
             raise
 
     async def status(self) -> dict[str, Any]:
-        """This replica's account of itself. Raises ReplicaError when its engine is gone."""
+        """This replica's account of itself. Raises ReplicaError when its engine is gone or goes."""
+        self._renewal.check()
         try:
             await self._engine.check_health()
         except ReplicaError as error:
@@ -89,6 +95,17 @@ class EngineReplica:
             "start_seconds": self._ready_at - self._started_at,
         }
 
+    async def drafter(self) -> dict[str, Any]:
+        """Which drafter this replica has loaded, and whether it is making room for another."""
+        return self._renewal.account()
+
+    async def renew(self, replica: str, drain_s: float) -> bool:
+        """Make room for an engine started anew, if this is `replica`; whether it is."""
+        if replica != self._id:
+            return False
+        self._renewal.begin(self._engine, drain_s)
+        return True
+
     async def expect(self, router: str, demand: float) -> None:
         """A router's word on what it expects to be asked of the whole pool; see `replicas.autoscaling`."""
         self._told.note(router, demand)
@@ -105,6 +122,9 @@ class EngineReplica:
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
+        self._renewal.check_health()
+        if self._renewal.leaving:
+            return
         await self._engine.check_health()
 
     async def __del__(self) -> None:

@@ -42,6 +42,10 @@ class FakeSettings(BaseModel):
     per_request_ms: float = Field(
         0.0, ge=0, description="What a step takes longer for every further request."
     )
+    on_time: bool = Field(
+        False,
+        description="Passes keep to a schedule, as in a process of their own, and wait for no reader.",
+    )
     start_s: float = Field(0.0, ge=0)
 
 
@@ -97,7 +101,8 @@ class FakeEngine:
         form = FakeForm(call, body, self._model.name, packed(prompt) if call.prompt_tokens else b"")
         started = time.monotonic()
         settings = self._settings
-        await asyncio.sleep(settings.prefill_ms / 1000)
+        pace = _Pace(on_time=settings.on_time)
+        await pace.spend(settings.prefill_ms / 1000)
         first = time.monotonic()
         ids = answer_ids(words, prompt, wanted, copied=alpha if settings.copying else None)
         done = _done(call, ids)
@@ -111,19 +116,22 @@ class FakeEngine:
         accepted: list[int] = []
         sent = done + 1
         # The last tokens come with the ending: a stream without it lacks some.
-        tail = form.first_frame(ids[done:sent]) if form.stream else None
-        if tail is not None and sent < wanted:
-            yield tail
+        held = form.first_frame(ids[done:sent]) if form.stream else None
         for proposed, run in steps:
+            pass_s = self._pass_s(proposed, k)
+            if held is not None and not pace.late(pass_s):  # else the next tokens are ready, too
+                yield held
+                held = None
             await self.check_health()
-            await self._pass(proposed, k, context=len(prompt) + sent)
+            asked = k if self._profile.step_cost.per_draft_token else 0
+            load = StepLoad(self._running, 1.0 if proposed else 0.0, proposed, asked, len(prompt) + sent)
+            self.steps.record(load, await pace.spend(pass_s))
             drafted.append(proposed)
             accepted.append(run)
             kept = run + 1
             if form.stream:
-                tail = Frame(form.event(ids[sent : sent + kept]), token_ids=tuple(ids[sent : sent + kept]))
-                if sent + kept < wanted:
-                    yield tail
+                frame = Frame(form.event(ids[sent : sent + kept]), token_ids=tuple(ids[sent : sent + kept]))
+                held = frame if held is None else joined([held, frame])
             sent += kept
         ending = Ending(
             finish_reason="length",
@@ -139,18 +147,12 @@ class FakeEngine:
             continued_after=done,
         )
         last = form.last_frame(ids, ending)._replace(load=self.load())
-        yield last if tail is None else joined([tail, last])
+        yield last if held is None else joined([held, last])
 
-    async def _pass(self, drafted: int, k: int, *, context: int) -> None:
-        """Take the time of one decode step beside all running requests, and record it."""
-        cost, running = self._profile.step_cost, self._running
-        milliseconds = self._settings.step_ms * cost.plain_steps(drafted=drafted, asked=k)
-        milliseconds += self._settings.per_request_ms * (running - 1)
-        began = time.monotonic()
-        await asyncio.sleep(milliseconds / 1000)
-        asked = k if cost.per_draft_token else 0
-        load = StepLoad(running, 1.0 if drafted else 0.0, drafted, asked, context)
-        self.steps.record(load, time.monotonic() - began)
+    def _pass_s(self, drafted: int, k: int) -> float:
+        """How long one decode step takes beside all running requests."""
+        milliseconds = self._settings.step_ms * self._profile.step_cost.plain_steps(drafted=drafted, asked=k)
+        return (milliseconds + self._settings.per_request_ms * (self._running - 1)) / 1000
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""
@@ -166,9 +168,29 @@ class FakeEngine:
         self._dead = True
 
 
+class _Pace:
+    """When the passes of one answer are over."""
+
+    def __init__(self, *, on_time: bool) -> None:
+        self._on_time = on_time
+        self._over_s = time.monotonic()
+
+    def late(self, seconds: float) -> bool:
+        """Whether the next pass, which takes `seconds`, would be over by now."""
+        return self._on_time and seconds > 0 and self._over_s + seconds <= time.monotonic()
+
+    async def spend(self, seconds: float) -> float:
+        """Wait for the end of the next pass; returns how long the pass took."""
+        began_s = time.monotonic()
+        if not self._on_time:
+            await asyncio.sleep(seconds)
+            return time.monotonic() - began_s
+        self._over_s += seconds
+        await asyncio.sleep(max(0.0, self._over_s - began_s))
+        return seconds
+
+
 _NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)
-
-
 _DEFAULT_TOKENS = 32
 _MOST_TOKENS = 100_000
 

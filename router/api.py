@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,28 +12,25 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from replicas.isolation import salt_of
 from router.admin import Admin
 from router.admin_canary import CanaryAdmin
 from router.admin_policy import PolicyAdmin
-from router.bodies import read_body
+from router.capture import Responding
+from router.completions import PATHS, Completions
 from router.errors import ApiError, BadRequestError, NotFoundError
 from router.guards import OperatorGuard
-from router.limits import HeadLimits, check_limits
+from router.limits import HeadLimits
 from router.models import ModelList
 from router.openapi import openapi_route
 from router.pools import Pools
-from router.requests import read_request
-from router.service import RoutingService
 from router.settings import DeploymentSettings
 from router.telemetry import Metrics
 from router.telemetry_engines import EngineMetrics
 from router.tenant_api import TenantApi, lower_case
 
 _log = logging.getLogger(__name__)
-
-_ROUTED = ("/v1/chat/completions", "/v1/completions")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -46,6 +43,21 @@ class ApiPart(Protocol):
         ...
 
 
+class _App(Starlette):
+    """Starlette, around which the requests to the model go straight to `straight`."""
+
+    def __init__(self, straight: ASGIApp, **options: Any) -> None:
+        super().__init__(**options)
+        self._straight = straight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or take part in the server's start and end."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS:
+            await self._straight(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 class Api:
     """Builds the ASGI application around a service and `parts`, which bring endpoints of their own."""
 
@@ -53,7 +65,7 @@ class Api:
         self,
         *,
         settings: DeploymentSettings,
-        service: RoutingService,
+        service: Responding,
         pools: Pools,
         models: ModelList,
         admin: Admin,
@@ -80,8 +92,9 @@ class Api:
 
     def app(self) -> Starlette:
         """The application; every error it answers with is an OpenAI error object."""
+        completions = Completions(self._settings, self._service, self._metrics, self._tenants)
         routes = [
-            *(Route(path, self._completion, methods=["POST"]) for path in _ROUTED),
+            *(Route(path, completions, methods=["POST"]) for path in PATHS),
             Route("/v1/models", self._list_models),
             *self._tenants.routes(),
             Route("/healthz", self._healthz),
@@ -98,7 +111,8 @@ class Api:
             openapi_route(),
             *(route for part in self._parts for route in part.routes(self._guarded)),
         ]
-        app = Starlette(
+        app = _App(
+            HeadLimits(completions, self._settings.http),
             routes=routes,
             middleware=[Middleware(HeadLimits, limits=self._settings.http)],
             exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _unexpected},
@@ -107,46 +121,6 @@ class Api:
         # follow with its key when a gateway in between speaks TLS.
         app.router.redirect_slashes = False
         return app
-
-    async def _completion(self, request: Request) -> Response:
-        try:
-            response = await self._answered(request)
-        except Exception as error:
-            self._metrics.on_response(error.http_status if isinstance(error, ApiError) else ApiError.status)
-            raise
-        self._metrics.on_response(response.status_code)
-        return response
-
-    async def _answered(self, request: Request) -> Response:
-        headers = lower_case(request)
-        tenant = self._tenants.tenant(headers)  # before the body, which strangers could make a large one
-        body = await self._body(request)
-        routed = read_request(
-            request.url.path,
-            headers,
-            body,
-            tenant=tenant,
-            tasks=self._service.tasks,
-            cache_salt="" if self._settings.tenancy.share_prefix_cache else salt_of(tenant),
-        )
-        check_limits(body, routed.fields, self._settings.http)
-        response = await self._service.respond(routed)
-        if response.content_type.startswith("text/event-stream"):
-            return StreamingResponse(
-                response.body,
-                response.status,
-                headers=dict(response.headers),
-                media_type=response.content_type,
-            )
-        return Response(
-            b"".join([part async for part in response.body]),
-            response.status,
-            headers=dict(response.headers),
-            media_type=response.content_type or "application/json",
-        )
-
-    async def _body(self, request: Request) -> bytes:
-        return await read_body(request, self._settings.http.max_body_bytes)
 
     async def _list_models(self, request: Request) -> Response:
         self._tenants.tenant(lower_case(request))

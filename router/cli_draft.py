@@ -12,9 +12,10 @@ import typer
 
 from router.cli_lazy import MARKDOWN
 from router.cli_policy.files import bad_input
+from router.cli_refresh import refresh
 
 app = typer.Typer(
-    help="Make drafters.\n\nExample: specroute draft train --out runs/drafter",
+    help="Make drafters, and keep them fresh.\n\nExample: specroute draft train --out runs/drafter",
     no_args_is_help=True,
     add_completion=False,
     **MARKDOWN,
@@ -23,9 +24,12 @@ app = typer.Typer(
 _INTERRUPTED = 1
 
 
+app.command("refresh")(refresh)
+
+
 @app.callback()
 def draft() -> None:
-    """Make drafters."""
+    """Make drafters, and keep them fresh."""
 
 
 @app.command()
@@ -43,8 +47,8 @@ def train(  # noqa: PLR0917 - an option each
             help="Your prompts, JSONL with `messages` or `prompt`: answered before the project's own."
         ),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Answer tokens to record.", min=1)] = 300_000,
-    epochs: Annotated[int, typer.Option(help="Most times that every answer is learned from.", min=1)] = 8,
+    tokens: Annotated[int, typer.Option(help="Answer tokens to record.", min=1)] = 400_000,
+    epochs: Annotated[int, typer.Option(help="Most times that every answer is learned from.", min=1)] = 5,
     rate: Annotated[float, typer.Option(help="Greatest learning rate.", min=1e-6, max=1.0)] = 1e-3,
     draft_vocabulary: Annotated[int, typer.Option(help="Tokens the drafter can draft.", min=2)] = 8192,
     threads: Annotated[int | None, typer.Option(help="CPU threads [default: all cores].", min=1)] = None,
@@ -56,7 +60,7 @@ def train(  # noqa: PLR0917 - an option each
     """Distil a small EAGLE-3 drafter from a model's own answers.
 
     The model answers prompts of every task while its hidden states are recorded; the drafter learns to
-    foresee it, and is measured on answers it never learned from. Two hours or more on two cores for the
+    foresee it, and is measured on answers it never learned from. About an hour on two free cores for the
     embedded model. Interrupted, the same command goes on where it stopped. Progress goes to standard error.
 
     Example: `specroute draft train --out runs/drafter`, then a profile with `method: eagle3` and
@@ -77,7 +81,7 @@ def train(  # noqa: PLR0917 - an option each
         prompts=prompts,
         threads=threads,
     )
-    source = _embedded() if model is None else model
+    source = embedded_model() if model is None else model
     try:
         if record_only:
             found = recording(out, source, settings, say=_say)
@@ -92,7 +96,8 @@ def train(  # noqa: PLR0917 - an option each
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _embedded() -> Path:
+def embedded_model() -> Path:
+    """The embedded model's folder, prepared where it is missing."""
     from replicas import model_store  # noqa: PLC0415
 
     def show(stage: str, fraction: float) -> None:

@@ -18,6 +18,7 @@ from router.api import Api
 from router.canary import Canary
 from router.canary_metrics import CanaryCollector
 from router.canary_watch import CanaryWatch
+from router.capture import Capture, CaptureCollector, opened_capture
 from router.costs import read_calibration
 from router.dashboard import About, Dashboard, Sources
 from router.deciding import Decider
@@ -32,6 +33,7 @@ from router.policy_changes import PolicyChanges
 from router.policy_source import PolicySource
 from router.policy_sync import PolicySync, PolicySyncSettings
 from router.pools import PoolClient, Pools
+from router.renewing import Renewals
 from router.replaying import Replayer, ReplayTotals, copying_pools
 from router.savings_part import Savings
 from router.scaling import Scaling
@@ -70,6 +72,7 @@ class Parts:
     dashboard: Dashboard
     savings: Savings
     decision_log: DecisionLog | None
+    capture: Capture | None
     metrics: Metrics
     tracer: Tracer
     api: Api
@@ -151,6 +154,7 @@ def compose(
         hooks=(admin.on_drift, metrics.on_drift, dashboard.on_drift),
     )
     admin.decisions.log = log = opened_log(settings.decision_log)
+    capture = opened_capture(settings.capture)
     replayer = Replayer(copying, drifting.record_replay, totals=replays, clock=clock)
     savings = Savings(
         pools=pools,
@@ -166,40 +170,42 @@ def compose(
         CanaryCollector(canary),
         AdmissionCollector(admission),
         *((DecisionLogCollector(log),) if log else ()),
+        *((CaptureCollector(capture),) if capture else ()),
     ):
         metrics.registry.register(collector)
     shadow = Shadow()
     changes = PolicyChanges(policy_sync, clock, tenants.with_keys)
     policy_admin = PolicyAdmin(policies, policy_sync, changes)
     tracer = opened_tracer(settings.model.name)
+    service = RoutingService(
+        policies=judged,
+        pools=pools,
+        classifier=PolicyClassifier(
+            trained_classifier(),
+            custom_tasks=lambda: policies.custom_tasks,
+            own=load_classifier(settings.classifier) if settings.classifier else None,
+        ),
+        learning=learning,
+        decider=decider,
+        replayer=replayer,
+        admission=admission,
+        hooks=(
+            expectations.on_outcome,
+            admin.decisions.on_outcome,
+            metrics.on_outcome,
+            drifting.on_outcome,
+            canary.on_outcome,
+            shadow.on_outcome,
+            dashboard.on_outcome,
+            savings.on_outcome,
+            *((log.on_outcome,) if log else ()),
+        ),
+        clock=clock,
+        tracer=tracer,
+    )
     api = Api(
         settings=settings,
-        service=RoutingService(
-            policies=judged,
-            pools=pools,
-            classifier=PolicyClassifier(
-                trained_classifier(),
-                custom_tasks=lambda: policies.custom_tasks,
-                own=load_classifier(settings.classifier) if settings.classifier else None,
-            ),
-            learning=learning,
-            decider=decider,
-            replayer=replayer,
-            admission=admission,
-            hooks=(
-                expectations.on_outcome,
-                admin.decisions.on_outcome,
-                metrics.on_outcome,
-                drifting.on_outcome,
-                canary.on_outcome,
-                shadow.on_outcome,
-                dashboard.on_outcome,
-                savings.on_outcome,
-                *((log.on_outcome,) if log else ()),
-            ),
-            clock=clock,
-            tracer=tracer,
-        ),
+        service=service if capture is None else capture.around(service),
         pools=pools,
         models=ModelList(pools),
         admin=admin,
@@ -218,7 +224,12 @@ def compose(
             metrics_token=metrics_token(),
             open_admin=settings.http.open_admin,
         ),
-        parts=(dashboard, savings, PolicyDrafts(policies, changes)),
+        parts=(
+            dashboard,
+            savings,
+            PolicyDrafts(policies, changes),
+            Renewals(pools, drain_s=settings.drain_s),
+        ),
     )
     return Parts(
         clock=clock,
@@ -236,6 +247,7 @@ def compose(
         dashboard=dashboard,
         savings=savings,
         decision_log=log,
+        capture=capture,
         metrics=metrics,
         tracer=tracer,
         api=api,

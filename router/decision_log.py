@@ -8,13 +8,10 @@ written.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import re
 import secrets
-import socket
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +22,7 @@ from queue import Empty, Full, Queue
 from typing import Final, NoReturn
 
 from router.decision_entry import record
+from router.file_owner import owned
 from router.outcomes import Outcome
 from router.settings import DecisionLogSettings
 
@@ -33,7 +31,6 @@ _log = logging.getLogger(__name__)
 _WAITING: Final = 1000
 """Outcomes in the queue; they hold no bodies."""
 _CLOSE_S: Final = 2.0
-_MOST_SLOTS: Final = 256
 _KEY_BYTES: Final = 16
 
 
@@ -144,7 +141,7 @@ class _Files:
     def open(self) -> None:
         """Take a file, unless there is one. Raises OSError."""
         if self._lock is None:
-            self._lock, self.owner = _locked(self._path)
+            self._lock, self.owner = owned(self._path)
         if self._handler is None:
             path = _named(self._path, self.owner)
             self._handler = _Handler(
@@ -184,24 +181,3 @@ class _Handler(RotatingFileHandler):
 
 def _named(path: Path, owner: str) -> Path:
     return path.with_name(f"{path.stem}-{owner}{path.suffix}")
-
-
-def _locked(path: Path) -> tuple[int, str]:
-    """A lock that no other router of this host has, and the name that goes with it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    host = re.sub("[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"
-    for number in range(_MOST_SLOTS):
-        owner = f"{host}-{number}"
-        lock = os.open(
-            path.with_name(f".{path.stem}-{owner}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-        )
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-        except OSError:  # a file system without locks; every outcome tries again
-            os.close(lock)
-            raise
-        else:
-            return lock, owner
-    raise OSError(f"{path}: {_MOST_SLOTS} routers of this host write there already")

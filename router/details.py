@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from policies.decide import Decision, Score
 from replicas.frames import Ending, Frame
+from router.dispatch import Dispatch
+from router.expectations import predicted_decode_s
 
 
 def headers(decision: Decision, *, task: str, policy: str) -> dict[str, str]:
@@ -80,3 +83,24 @@ def spliced(frame: Frame, value: dict[str, Any]) -> bytes:
         return frame.data
     member = b',"specroute":' + json.dumps(value).encode()
     return frame.data[: frame.splice_at] + member + frame.data[frame.splice_at :]
+
+
+def sent_bytes(dispatch: Dispatch, frame: Frame) -> bytes:
+    """What the client gets of a frame: its bytes, with the `specroute` object where it asked for that."""
+    if frame.splice_at is None or frame.ending is None or dispatch.status >= HTTPStatus.BAD_REQUEST:
+        return frame.data
+    return spliced(
+        frame,
+        details(
+            dispatch.decision,
+            frame.ending,
+            task=dispatch.task,
+            confidence=dispatch.confidence,
+            tenant=dispatch.request.tenant,
+            policy=dispatch.policy_label,
+            failovers=dispatch.failovers,
+            predicted_s=predicted_decode_s(
+                dispatch.decision.score, dispatch.work, frame.ending.completion_tokens
+            ),
+        ),
+    )

@@ -10,6 +10,7 @@ from policies.cells import Origin
 from policies.decide import Decision, Work
 from policies.resolve import EffectivePolicy
 from replicas.frames import Ending, Frame, ReplicaBusyError, ReplicaError
+from router.admission import Slot
 from router.errors import ApiError, DeadlineError, TooManyRequestsError, UnavailableError
 from router.outcomes import Outcome, Result
 from router.replaying import Transcript
@@ -60,6 +61,8 @@ class Dispatch:
     avoid: frozenset[str] = frozenset()
     """Those among them that should not get it again."""
     trace: RequestTrace = NO_TRACE
+    slot: Slot | None = None
+    """What it holds of the engines' room; None until it was let in."""
 
     def note(self, frame: Frame) -> bool:
         """Take in a frame that goes to the client; whether it is the first."""

@@ -11,6 +11,7 @@ from typing import Any
 from ray import serve
 from starlette.types import ASGIApp
 
+from replicas.heap import trim_regularly, trimmer
 from replicas.logs import configure_logging
 from router.background import ended
 from router.canary_store import ConnectedCanaries
@@ -59,6 +60,8 @@ class Router:
         parts = self.parts
         if parts.decision_log is not None:
             parts.decision_log.start()
+        if parts.capture is not None:
+            parts.capture.start()
         settings, model = self._settings.store, self._settings.model.name
         limits = ConnectionSettings(
             timeout_s=settings.timeout_ms / 1000, call_timeout_s=2 * settings.timeout_ms / 1000
@@ -112,6 +115,8 @@ class Router:
             closing.push_async_callback(asyncio.to_thread, parts.tracer.close)
             if parts.decision_log is not None:
                 closing.push_async_callback(asyncio.to_thread, parts.decision_log.close)
+            if parts.capture is not None:
+                closing.push_async_callback(asyncio.to_thread, parts.capture.close)
             if self._sync is not None:
                 closing.push_async_callback(self._sync.close)
             closing.push_async_callback(parts.savings.close)
@@ -134,6 +139,7 @@ class RouterIngress:
         self, settings: DeploymentSettings, engines: Mapping[str, Any]
     ) -> None:
         configure_logging("router")
+        trim_regularly(trimmer())
         clients = {name: ServePool(handle) for name, handle in engines.items()}
         self._router = Router(settings, clients, name=serve.get_replica_context().replica_id.unique_id)
         await self._router.start()

@@ -19,6 +19,7 @@ from router.openapi_admin import ADMIN_SCHEMAS, admin_paths
 from router.openapi_adoption import ADOPTION_SCHEMAS, adoption_paths
 from router.openapi_completions import COMPLETION_SCHEMAS, completion_paths
 from router.openapi_dashboard import DASHBOARD_SCHEMAS, dashboard_paths
+from router.openapi_engines import ENGINE_SCHEMAS, engine_paths
 from router.openapi_errors import ERROR_RESPONSES, ERROR_SCHEMAS
 from router.openapi_policy import policy_paths, policy_schemas
 from router.openapi_tenant import tenant_paths, tenant_schemas
@@ -85,6 +86,7 @@ def document() -> Json:
             **policy_paths(),
             **adoption_paths(),
             **dashboard_paths(),
+            **engine_paths(),
             _PATH: {"get": described},
         },
         "components": {
@@ -96,6 +98,7 @@ def document() -> Json:
                 **tenant_schemas(),
                 **policy_schemas(),
                 **ADOPTION_SCHEMAS,
+                **ENGINE_SCHEMAS,
             },
             "responses": ERROR_RESPONSES,
             "securitySchemes": _SECURITY,

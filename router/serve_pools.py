@@ -60,15 +60,27 @@ class ServePool:
 
     async def expect(self, router: str, demand: float, limit_s: float) -> int:
         """See `router.scaling.ScaledPool`. Replicas that cannot be reached do not count."""
-        try:
-            answers = await self._handle.broadcast("expect", router, demand).results_async(
-                timeout_s=limit_s, return_exceptions=True
-            )
-        except (RayError, RayServeException) as error:
-            raise _gone(error) from error
+        answers = await self._told("expect", router, demand, limit_s=limit_s)
         if not (reached := sum(not isinstance(answer, Exception) for answer in answers)):
             raise ReplicaError("no replica answers")
         return reached
+
+    async def drafters(self, limit_s: float) -> list[dict[str, Any]]:
+        """See `router.renewing.RenewablePool`."""
+        return [answer for answer in await self._told("drafter", limit_s=limit_s) if isinstance(answer, dict)]
+
+    async def renew(self, replica: str, drain_s: float, limit_s: float) -> bool:
+        """See `router.renewing.RenewablePool`."""
+        return any(answer is True for answer in await self._told("renew", replica, drain_s, limit_s=limit_s))
+
+    async def _told(self, method: str, *given: Any, limit_s: float) -> list[Any]:
+        """What all replicas answer; of one that cannot be reached an exception. None are there: nothing."""
+        try:
+            return await self._handle.broadcast(method, *given).results_async(
+                timeout_s=limit_s, return_exceptions=True
+            )
+        except (RayError, RayServeException, TimeoutError) as error:
+            raise _gone(error) from error
 
 
 def _placed(handle: Any, home: str, avoid: frozenset[str], *, only: bool = False) -> Any:

@@ -11,18 +11,16 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from replicas.frames import Frame
 from replicas.logs import bind
-from router.admission import Admission, Slot
+from router.admission import Admission
 from router.canary import Canary
 from router.choosing import choose
 from router.deciding import Decider
-from router.details import details, headers, spliced
+from router.details import headers, sent_bytes
 from router.dispatch import Dispatch
 from router.errors import ApiError, TooManyRequestsError
-from router.expectations import predicted_decode_s
 from router.failover import Failover
 from router.learning import Learning
 from router.outcomes import OutcomeHook, Result
@@ -143,17 +141,8 @@ class RoutingService:
         """Frames of the request, from whichever pool answered; records the outcome when it ends."""
         result: Result = "failed"
         error: str | None = None
-        slot: Slot | None = None
         try:
-            slot = await self._admission.enter(
-                dispatch.request.tenant, dispatch.policy.limits, dispatch.until_s
-            )
-            dispatch.trace.admitted(waited=slot.waited)
-            if slot.waited:  # what was decided when it came is out of date
-                dispatch.decision, dispatch.work, dispatch.home = self._decider.decide(
-                    dispatch.request, dispatch.task, dispatch.policy, canary=dispatch.canary
-                )
-                dispatch.trace.decided(dispatch.decision, dispatch.policy_label)
+            await self._enter(dispatch)
             async with aclosing(self._failover.frames(dispatch)) as frames:
                 while True:
                     # One timer per frame: the task that reads the first frame need not read the others.
@@ -182,9 +171,21 @@ class RoutingService:
                 raise told from (None if told is failure else failure)
             result = dispatch.answered
         finally:
-            if slot is not None:
-                self._admission.leave(slot)
-            self._finish(dispatch, result, status=dispatch.status, error=error)
+            if dispatch.slot is not None:
+                self._admission.leave(dispatch.slot)
+            self._finish(dispatch, result, error)
+
+    async def _enter(self, dispatch: Dispatch) -> None:
+        """Wait for a slot."""
+        dispatch.slot = slot = await self._admission.enter(
+            dispatch.request.tenant, dispatch.policy.limits, dispatch.until_s
+        )
+        dispatch.trace.admitted(waited=slot.waited)
+        if slot.waited:  # what was decided when it came is out of date
+            dispatch.decision, dispatch.work, dispatch.home = self._decider.decide(
+                dispatch.request, dispatch.task, dispatch.policy, canary=dispatch.canary
+            )
+            dispatch.trace.decided(dispatch.decision, dispatch.policy_label)
 
     def _note(self, dispatch: Dispatch, frame: Frame) -> None:
         if dispatch.note(frame) and dispatch.request.stream:  # a whole answer says nothing of its first token
@@ -195,36 +196,17 @@ class RoutingService:
     ) -> AsyncGenerator[bytes, None]:
         streaming = first.content_type.startswith("text/event-stream")
         async with aclosing(frames):
-            yield self._bytes(dispatch, first)
+            yield sent_bytes(dispatch, first)
             try:
                 async for frame in frames:
-                    if data := self._bytes(dispatch, frame):
+                    if data := sent_bytes(dispatch, frame):
                         yield data
             except ApiError as error:
                 if not streaming:
                     raise
                 yield error.event()
 
-    def _bytes(self, dispatch: Dispatch, frame: Frame) -> bytes:
-        if frame.splice_at is None or frame.ending is None or dispatch.status >= HTTPStatus.BAD_REQUEST:
-            return frame.data
-        return spliced(
-            frame,
-            details(
-                dispatch.decision,
-                frame.ending,
-                task=dispatch.task,
-                confidence=dispatch.confidence,
-                tenant=dispatch.request.tenant,
-                policy=dispatch.policy_label,
-                failovers=dispatch.failovers,
-                predicted_s=predicted_decode_s(
-                    dispatch.decision.score, dispatch.work, frame.ending.completion_tokens
-                ),
-            ),
-        )
-
-    def _finish(self, dispatch: Dispatch, result: Result, *, status: int, error: str | None) -> None:
+    def _finish(self, dispatch: Dispatch, result: Result, error: str | None) -> None:
         now_s = self._clock()
         dispatch.trace.finishing(result)
         if result == "completed" and dispatch.ending is not None:
@@ -233,7 +215,7 @@ class RoutingService:
             if self._replayer is not None and dispatch.transcript is not None:
                 self._replayer.submit(dispatch.transcript, ending, origin)
         total_s = self._timer() - dispatch.started_s
-        outcome = dispatch.outcome(result, status=status, error=error, at_s=now_s, total_s=total_s)
+        outcome = dispatch.outcome(result, status=dispatch.status, error=error, at_s=now_s, total_s=total_s)
         for hook in self._hooks:
             try:
                 hook(outcome)

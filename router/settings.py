@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from policies.problems import choices_hint
 from replicas.fake import FakeSettings
 from replicas.profiles import ModelSpec, Profile
+from router.capture_settings import CaptureSettings
 
 ADMIN_TOKEN_VARIABLE = "SPECROUTE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
 METRICS_TOKEN_VARIABLE = "SPECROUTE_METRICS_TOKEN"  # noqa: S105 - the variable's name
@@ -136,6 +137,7 @@ class DeploymentSettings(_Settings):
     policy: PolicySettings = PolicySettings()
     http: HttpSettings = HttpSettings()
     decision_log: DecisionLogSettings = DecisionLogSettings()
+    capture: CaptureSettings = CaptureSettings()
     admission: AdmissionSettings = AdmissionSettings()
     failover: FailoverSettings = FailoverSettings()
     drain_s: float = Field(

@@ -3,7 +3,8 @@
     python -m bench.overhead.engine --port 9000 --step-ms 5
 
 The stream of `max_tokens` events has the form and the pace of specroute's own fake engine: the first event
-after one step, every further one a step later, and the last together with the end.
+after one step, every further one a step later, and the last together with the end. Steps keep to their times
+whoever reads: the pace does not wait for a reader.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -32,10 +34,15 @@ Answer = Callable[[bytes], AsyncGenerator[bytes, None]]
 
 
 async def answer(body: bytes, step_s: float) -> AsyncGenerator[bytes, None]:
-    """The events of one answer to the request `body`, each after another `step_s` seconds."""
+    """The events of one answer to the request `body`: the n-th n times `step_s` seconds after the call.
+
+    What is handed on late does not delay the next one: a real engine is a process of its own.
+    """
+    began_s = time.monotonic()
     wanted = int(json.loads(body)["max_tokens"])
     for number in range(wanted):
-        await asyncio.sleep(step_s)
+        if (left_s := began_s + (number + 1) * step_s - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
         data = _event({"content": _WORDS[number % len(_WORDS)]})
         if number == 0:
             data = _event({"role": "assistant", "content": ""}) + data

@@ -130,7 +130,7 @@ def _our_config(place: Path, port: int, step_ms: float) -> dict[str, Any]:
     """A vanilla and a speculative pool whose drafter never proposes: a step is one token on every route."""
     slots = {"max_num_seqs": _MOST_CLIENTS}
     args = {
-        "fake_engines": {"step_ms": step_ms, "prefill_ms": step_ms, "coverage": 0},
+        "fake_engines": {"step_ms": step_ms, "prefill_ms": step_ms, "coverage": 0, "on_time": True},
         "profiles": [{"name": "vanilla", **slots}, {"name": "ngram", "method": "ngram", "k": 8, **slots}],
         "policy": {"path": str(_written(place / "policy.yaml", _POLICY))},
     }

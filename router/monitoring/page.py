@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from router.capture_settings import CaptureSettings
 from router.ingress import Router
 from router.monitoring.questions import sections
 from router.pools import PoolClient
@@ -80,7 +81,8 @@ def described() -> list[Described]:
     """Every metric of a router, by name, in the settings that have most of them."""
     with tempfile.TemporaryDirectory() as folder:
         log = DecisionLogSettings(path=str(Path(folder) / "decisions.jsonl"))
-        settings = DeploymentSettings(decision_log=log)
+        kept = CaptureSettings(folder=folder, tenants=("*",))
+        settings = DeploymentSettings(decision_log=log, capture=kept)
         nobody = cast("PoolClient", None)  # nothing is asked of a pool here
         router = Router(settings, {profile.name: nobody for profile in settings.profiles})
         return sorted(_of(router.parts.metrics.registry))

@@ -11,6 +11,7 @@ import psutil
 
 from policies.cost import CalibrationError
 from policies.loading import PolicyError
+from policies.planning.memory import CPU_RUNTIME_BYTES
 from replicas import logs
 from replicas.drafter_check import drafter_problems
 from replicas.hardware import assign_cores, available_cores
@@ -37,8 +38,6 @@ from router.tasks.custom import ClassifierSettingError, load_classifier
 from router.valkey import EmbeddedValkey, EmbeddedValkeyError
 
 _GIB = 2**30
-_PROCESSES_GIB = 2.2
-"""Measured with the embedded model on two cores: an engine's three processes without weights and KV cache."""
 _EMBEDDED_WEIGHTS_GIB = 0.52
 
 
@@ -182,7 +181,7 @@ def _memory(settings: DeploymentSettings) -> Iterator[str]:
     except OSError:
         return  # told where the model is checked
     needed = sum(
-        profile.most_replicas * (_PROCESSES_GIB + weights + profile.kv_cache_gib)
+        profile.most_replicas * (CPU_RUNTIME_BYTES / _GIB + weights + profile.kv_cache_gib)
         for profile in settings.profiles
         if profile.device != "cuda"
     )

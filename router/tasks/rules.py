@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from policies.tasks import Task
-from router.tasks.features import Features
+from router.tasks.features import Features, Zone
 from router.tasks.protocol import Classification, RequestText
 from router.tasks.rule import Rule
 from router.tasks.rules_formal import FORMAL_RULES
@@ -71,8 +71,41 @@ class RuleClassifier:
 
 
 def shares(features: Features) -> list[float]:
-    """For every one of `RULES` how much of its weight counts, from 0 to 1."""
-    return [_share(rule, features) for rule in RULES]
+    """For every one of `RULES` how much of its weight counts, from 0 to 1.
+
+    Most rules speak of words that are not there: those that could are looked up by their words.
+    """
+    request = features.request
+    zones = [features.ask]
+    if request.system_prompt:
+        zones.append(features.system)
+    if request.earlier_turns:
+        zones.append(features.earlier)
+    spoken = frozenset[int]().union(*map(_spoken_of, zones))
+    return [
+        _share(rule, features) if rule.any_of is None or number in spoken else 0.0
+        for number, rule in enumerate(RULES)
+    ]
+
+
+def _spoken_of(zone: Zone) -> frozenset[int]:
+    """The numbers of the rules one of whose words is in the zone, and perhaps of others."""
+    if zone.unspaced:
+        return _ALL
+    return frozenset[int]().union(*(_BY_WORD[word] for word in zone.grams & _WORDS))
+
+
+def _by_word() -> Mapping[str, Sequence[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for number, rule in enumerate(RULES):
+        for word in rule.any_of.spaced if rule.any_of is not None else ():
+            found[word].append(number)
+    return dict(found)
+
+
+_ALL: Final = frozenset(range(len(RULES)))
+_BY_WORD: Final = _by_word()
+_WORDS: Final = frozenset(_BY_WORD)
 
 
 def _share(rule: Rule, features: Features) -> float:

@@ -38,7 +38,13 @@ def _creates_table(features: Features) -> bool:
 
 
 def _lists_tables(features: Features) -> bool:
-    return _TABLE.search(features.lowered) is not None and not features.holds_code
+    text = features.lowered
+    return "(" in text and _TABLE.search(text) is not None and not features.holds_code
+
+
+def _holds_error(features: Features) -> bool:
+    text = features.lowered  # few texts have these words, and the pattern begins at every other one
+    return ("error:" in text or "exception:" in text) and _ERROR.search(text) is not None
 
 
 def _specifies_functions(features: Features) -> bool:
@@ -106,7 +112,7 @@ FORMAL_RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("code", 2.6, "holds source code", when=lambda f: f.holds_code),
     Rule("code", 1.5, "is mostly source code", when=lambda f: f.code_lines > max(3, len(f.lines) // 4)),
-    Rule("code", 1.7, "holds an error message", when=lambda f: _ERROR.search(f.lowered) is not None),
+    Rule("code", 1.7, "holds an error message", when=_holds_error),
     Rule(
         "code",
         1.3,

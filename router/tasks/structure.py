@@ -110,7 +110,7 @@ def structure(features: Features) -> NDArray[np.float32]:
         '"' in features.turn or "\u201c" in features.turn,
         "{" in features.turn,
         "|" in features.turn,
-        bool(np.abs(_shares(first) - _shares(last))[:9].max() > _DIFFERENT_SHARE),
+        first != last and bool(np.abs(_shares(first) - _shares(last))[:9].max() > _DIFFERENT_SHARE),
     )
     numbers = np.zeros(SIZE, dtype=np.float32)
     at = 0

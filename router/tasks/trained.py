@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
+from itertools import accumulate
+from math import sqrt
 from typing import Any, Final, Self
 from zipfile import BadZipFile
 
@@ -75,11 +77,16 @@ class TrainedClassifier:
 
     def scores(self, features: Vector) -> NDArray[np.float32]:
         """The z of every label, before calibration."""
-        scores = self._bias + features.dense @ self._dense
-        for scale, hashes in zip(self._scales, features.hashed, strict=True):
-            if len(hashes):
-                rows = self._hashed[hashes & self._mask]
-                scores += rows.sum(axis=0, dtype=np.float32) * np.float32(scale / np.sqrt(len(hashes)))
+        scores: NDArray[np.float32] = self._bias + features.dense @ self._dense
+        spoken = [item for item in zip(self._scales, features.hashed, strict=True) if len(item[1])]
+        if not spoken:
+            return scores
+        # One pass over the weights for all namespaces: what is looked up is little beside what a call costs.
+        counts = [len(hashes) for _, hashes in spoken]
+        rows = self._hashed[np.concatenate([hashes for _, hashes in spoken]) & self._mask]
+        sums = np.add.reduceat(rows, [0, *accumulate(counts[:-1])], axis=0)
+        units = [scale / sqrt(count) for (scale, _), count in zip(spoken, counts, strict=True)]
+        scores += np.array(units, dtype=np.float32) @ sums
         return scores
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,15 @@ from policies.tasks import TASKS
 from router.tasks import structure
 from router.tasks.command import command
 from router.tasks.features import Features, without_labels
-from router.tasks.hashing import Hashes, character_codes, ngrams, tokens, word_hashes
+from router.tasks.hashing import (
+    Hashes,
+    character_codes,
+    distinct,
+    mixed,
+    polynomials,
+    tokens,
+    word_hashes,
+)
 from router.tasks.protocol import RequestText
 from router.tasks.rules import RULES, shares
 
@@ -41,6 +50,12 @@ DENSE: Final = len(TASKS) + len(RULES) + structure.SIZE
 """Structural numbers: the rules' score of every task, the share of every rule, and the shape."""
 
 _EDGE_WORDS = 5
+_NO_WORD = np.zeros(1, dtype=np.uint32)
+_FIRST_PLACES, _LAST_PLACES = (
+    np.concatenate([polynomials(_NO_WORD, (1,), base + place) for place in range(_EDGE_WORDS)])
+    for base in (100, 200)
+)
+"""What is added to the hash of a word at each place."""
 _MATERIAL_CHARACTERS = 150
 _SCORE_SCALE = 0.2
 _TASK_INDEX = {task: index for index, task in enumerate(TASKS)}
@@ -69,41 +84,40 @@ def vector(request: RequestText) -> Vector:
     beside = 3 + min(2, features.material_characters // 150) + 10 * features.asks_question
     system = word_hashes(tokens(features.system.text))
     earlier = word_hashes(set(tokens(features.earlier.text)))
-    hashed = (
-        ngrams(ask, (1, 2, 3), 1),
-        ngrams(character_codes(features.ask.text), (1, 2, 3, 4, 5), 2),
-        ngrams(ask, (1,), beside),
+    raw = (
+        polynomials(ask, (1, 2, 3), 1),
+        polynomials(character_codes(features.ask.text), (1, 2, 3, 4, 5), 2),
+        polynomials(ask, (1,), beside),
         _edges(ask),
         _command(features),
-        ngrams(word_hashes(set(tokens(without_labels(_ends(features.lowered))))), (1,), 31),
-        ngrams(system, (1, 2), 32),
-        ngrams(earlier, (1,), 33),
+        polynomials(word_hashes(set(tokens(without_labels(_ends(features.lowered))))), (1,), 31),
+        polynomials(system, (1, 2), 32),
+        polynomials(earlier, (1,), 33),
     )
+    hashes = mixed(np.concatenate(raw))
+    ends = list(accumulate(map(len, raw)))
     return Vector(
-        hashed=tuple(np.unique(values) for values in hashed),
+        hashed=tuple(distinct(hashes[end - len(part) : end]) for end, part in zip(ends, raw, strict=True)),
         dense=np.concatenate([_rule_scores(features), shape]),
     )
 
 
 def _edges(words: Hashes) -> Hashes:
-    """The first and the last words with their places."""
-    places = [ngrams(words[i : i + 1], (1,), 100 + i) for i in range(_EDGE_WORDS)]
-    places += [ngrams(words[::-1][i : i + 1], (1,), 200 + i) for i in range(_EDGE_WORDS)]
-    return np.concatenate(places)
+    """The first and the last words with their places, not mixed."""
+    first, last = words[:_EDGE_WORDS], words[: -_EDGE_WORDS - 1 : -1]
+    return np.concatenate([first + _FIRST_PLACES[: len(first)], last + _LAST_PLACES[: len(last)]])
 
 
 def _command(features: Features) -> Hashes:
-    """The words of the sentence that asks, and whether a text to be worked on stands with it.
+    """The words of the sentence that asks, and whether a text to be worked on stands with it; not mixed.
 
     Beside a long passage this sentence is the request; the passage's own words say what it is about, which
     is no task.
     """
     words = word_hashes(tokens(without_labels(command(features.turn).lower())))
+    opening = 301 + (features.material_characters > _MATERIAL_CHARACTERS)
     return np.concatenate(
-        [
-            ngrams(words, (1, 2), 300),
-            ngrams(words[:3], (1, 2, 3), 301 + (features.material_characters > _MATERIAL_CHARACTERS)),
-        ]
+        [polynomials(words, (1, 2), 300), polynomials(words[:3], (1, 2, 3), opening)], dtype=np.uint32
     )
 
 

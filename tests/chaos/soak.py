@@ -83,9 +83,14 @@ def slope(at_s: NDArray[np.float64], kib: NDArray[np.float64]) -> Slope:
     return Slope(float(np.median(slopes)), float(slopes[low]), float(slopes[min(high, len(slopes) - 1)]))
 
 
-def resident_kib(processes: Sequence[psutil.Process]) -> float:
-    """Memory of their own and shared, in KiB."""
-    return sum(process.memory_info().rss for process in processes) / 1024
+def own_kib(processes: Sequence[psutil.Process]) -> float:
+    """Resident memory that is nobody's but theirs, in KiB.
+
+    Pages of libraries and of other files are left out: they are counted once touched, and dropped where the
+    machine is short of memory, whatever the process does.
+    """
+    memory = [process.memory_info() for process in processes]
+    return sum(one.rss - one.shared for one in memory) / 1024
 
 
 class Watch:
@@ -111,9 +116,9 @@ class Watch:
         )
         return Sample(
             at_s=time.monotonic() - self._started_s,
-            router_kib=resident_kib(self._router),
-            replicas_kib=resident_kib(self._replicas),
-            store_kib=resident_kib(self._store),
+            router_kib=own_kib(self._router),
+            replicas_kib=own_kib(self._replicas),
+            store_kib=own_kib(self._store),
             files=sum(process.num_fds() for process in self._router),
             threads=sum(process.num_threads() for process in self._router),
             processes=len(await asyncio.to_thread(self._service.processes)),

@@ -92,6 +92,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         variables={"SPECROUTE_METRICS_TOKEN": TOKEN},
         policy={"path": str(file)},
         decision_log={"path": str(folder / "decisions.jsonl")},
+        capture={"folder": str(folder / "captured"), "tenants": ["*"]},
         profiles=[
             {"name": "vanilla", "autoscaling": {"max_replicas": 1}},
             {"name": "ngram", "method": "ngram", "k": 4},

@@ -323,3 +323,21 @@ async def test_it_goes_on_with_no_other_answer(done: list[int]) -> None:
     one = call(CHAT | {"stream": True})
     with pytest.raises(ReplicaError, match="go on"):
         await frames(one._replace(resume=Resume(packed([1]), packed(done), b"{")))
+
+
+async def test_an_engine_on_time_does_not_wait_for_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens whose time has come while the reader was away come in one frame, and every pass has its length."""
+    clock = SimpleNamespace(now_s=0.0)
+
+    async def sleep(seconds: float) -> None:
+        clock.now_s += seconds
+
+    monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
+    monkeypatch.setattr("replicas.fake.time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    target = engine(NGRAM, FakeSettings(prefill_ms=1000, step_ms=1000, on_time=True))
+    came: list[tuple[float, int]] = []
+    async for frame in target.serve(call(TEXT | {"max_tokens": 6, "stream": True}, k=0)):
+        came.append((clock.now_s, len(frame.token_ids)))
+        if len(came) == 2:
+            clock.now_s += 2.5  # the third and the fourth are ready when it reads on
+    assert came == [(1.0, 1), (2.0, 1), (4.5, 2), (5.0, 1), (6.0, 1)]

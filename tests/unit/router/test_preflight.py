@@ -196,7 +196,7 @@ def test_memory(port: int, machine: SimpleNamespace) -> None:
     """Too little for the engines is told with the figures; GPUs and fake engines need none of it."""
     machine.available = 5 * GIB
     (line,) = found(port)
-    assert "7.4 GiB" in line
+    assert "6.5 GiB" in line
     assert "5.0 GiB" in line
     assert found(port, fake_engines={}) == []
     assert found(port, profiles=[{"name": "vanilla", "device": "cuda"}]) == []
