@@ -13,6 +13,7 @@ from bench.serving import policy
 PLAIN: Final = "vanilla"
 COPYING: Final = ("ngram", "suffix")
 WITH_WEIGHTS: Final = ("eagle3", "draft_model", "medusa")
+PACKAGED: Final = "embedded"
 KS: Final = (1, 2, 3, 5)
 _DRAFT_COSTS: Final = {"eagle3": 0.1, "medusa": 0.1}
 """Of a draft token, in plain steps of the embedded model: what a router assumes until it has measured it."""
@@ -32,47 +33,65 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to draft, and where its weights are."""
+    """One way to draft: where its weights are (a folder, or `embedded`), and the k it is asked at."""
 
     name: str
-    folder: Path | None
+    weights: str | None
     ks: Sequence[int]
 
     @property
     def arms(self) -> list[Arm]:
-        """All k; a drafter that is a model costs time when nothing is drafted, so there with 0 too."""
-        return [Arm(self.name, k) for k in ((0, *self.ks) if self.name in WITH_WEIGHTS else self.ks)]
+        """One for each k."""
+        return [Arm(self.name, k) for k in self.ks]
 
     def profile(self) -> dict[str, Any]:
         """The pool's, without its core."""
-        drafter: dict[str, Any] = {} if self.folder is None else {"draft_model": str(self.folder.absolute())}
+        drafter: dict[str, Any] = {}
+        if self.weights is not None:
+            packaged = self.weights == PACKAGED
+            drafter["draft_model"] = PACKAGED if packaged else str(Path(self.weights).absolute())
         if self.name in _DRAFT_COSTS:
             drafter["step_cost"] = {"per_draft_token": _DRAFT_COSTS[self.name]}
         return {"name": self.name, "method": self.name, "k": max(self.ks), **drafter}
 
 
 def parsed(words: Sequence[str], ks: Sequence[int]) -> list[Method]:
-    """Methods from words such as `ngram` and `eagle3=FOLDER`.
+    """Methods from words such as `ngram`, `suffix@4` and `eagle3@2,4=FOLDER`; `ks` for those without @.
+
+    A drafter that is a model costs time when nothing is drafted, so of `ks` it is asked with 0 too.
 
     Raises:
-        BenchError: A method is unknown, is there twice, or lacks the folder of its weights.
+        BenchError: A method is unknown, is there twice, lacks the folder of its weights, or its k is none.
     """
     found: dict[str, Method] = {}
     for word in words:
-        name, _, folder = word.partition("=")
+        asked, _, weights = word.partition("=")
+        name, at, own = asked.partition("@")
         if name not in (*COPYING, *WITH_WEIGHTS):
             raise BenchError(f"{name}: no method: choose among {', '.join((*COPYING, *WITH_WEIGHTS))}")
         if name in found:
             raise BenchError(f"{name}: named twice: leave one out")
-        if (name in WITH_WEIGHTS) is not bool(folder):
+        if (name in WITH_WEIGHTS) is not bool(weights):
             form = f"{name}=FOLDER, of its weights" if name in WITH_WEIGHTS else f"{name} alone"
             raise BenchError(f"{word}: write {form}")
-        if folder and not (Path(folder) / "config.json").is_file():
+        if weights and weights != PACKAGED and not (Path(weights) / "config.json").is_file():
             raise BenchError(
-                f"{folder}: no drafter's folder (it has no config.json): make one with draft train"
+                f"{weights}: no drafter's folder (it has no config.json): make one with draft train"
             )
-        found[name] = Method(name, Path(folder) if folder else None, tuple(ks))
+        every = (0, *ks) if name in WITH_WEIGHTS else tuple(ks)
+        found[name] = Method(name, weights or None, _ks(own, word) if at else every)
     return list(found.values())
+
+
+def _ks(given: str, word: str) -> tuple[int, ...]:
+    """Raises: BenchError."""
+    try:
+        ks = sorted({int(k) for k in given.split(",")})
+    except ValueError:
+        ks = []
+    if not ks or ks[0] < 0 or ks[-1] < 1:
+        raise BenchError(f"{word}: {given!r} is no k: write numbers such as @2,4")
+    return tuple(ks)
 
 
 def deployment(

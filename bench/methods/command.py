@@ -80,8 +80,8 @@ def asked(file: Path | None, *, families: Sequence[str] | None, limit: int | Non
 def settings(options: argparse.Namespace, methods: Sequence[Method]) -> dict[str, Any]:
     """What a journal must not mix: the methods with their weights, k, and lengths of answers."""
     return {
-        "methods": {method.name: str(method.folder or "") for method in methods},
-        "k": sorted(set(options.k)),
+        "methods": {method.name: method.weights or "" for method in methods},
+        "k": {method.name: list(method.ks) for method in methods},
         "max_tokens": options.max_tokens,
     }
 
@@ -152,7 +152,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.methods", description="Every way to draft, on real engines in one run."
     )
     parser.add_argument(
-        "methods", nargs="+", help="ngram, suffix, eagle3=FOLDER, draft_model=FOLDER, medusa=FOLDER"
+        "methods",
+        nargs="+",
+        help="ngram, suffix, eagle3=embedded, eagle3=FOLDER, draft_model=FOLDER, medusa=FOLDER; "
+        "with k of its own: ngram@4, eagle3@2,4=FOLDER",
     )
     add_options(parser)
     return parser

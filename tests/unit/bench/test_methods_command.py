@@ -163,6 +163,15 @@ def test_a_drafter_that_is_a_model_is_asked_without_drafts_too(head: Path) -> No
     assert [arm.k for arm in eagle.arms] == [0, 1, 3]
 
 
+def test_a_method_may_have_k_of_its_own(head: Path) -> None:
+    """Others keep those of all; the drafter that ships needs no folder."""
+    ngram, eagle, medusa = parsed(["ngram@4", "eagle3@4,2=embedded", f"medusa={head}"], [1, 3])
+    assert [arm.k for arm in ngram.arms] == [4]
+    assert [arm.k for arm in eagle.arms] == [2, 4]
+    assert [arm.k for arm in medusa.arms] == [0, 1, 3]
+    assert (eagle.profile()["draft_model"], eagle.profile()["k"]) == ("embedded", 4)
+
+
 def test_the_deployment_is_one_that_can_be_served(head: Path) -> None:
     """All engines on one core, each method with its weights."""
     args, policy = deployment(parsed(["ngram", f"eagle3={head}"], [1, 3]), core=1, spec={})
@@ -181,6 +190,9 @@ def test_the_deployment_is_one_that_can_be_served(head: Path) -> None:
         (["eagle3"], "write eagle3=FOLDER"),
         (["ngram=/x"], "write ngram alone"),
         (["eagle3=/nowhere"], "no drafter's folder"),
+        (["ngram@"], "'' is no k"),
+        (["ngram@0"], "'0' is no k"),
+        (["ngram@2,x"], "'2,x' is no k"),
     ],
 )
 def test_methods_that_cannot_be_run_are_refused(
