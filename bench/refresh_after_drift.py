@@ -29,6 +29,7 @@ from typing import Any, Final
 
 import torch
 
+from bench.results import Recording
 from drafters.comparing import Comparison
 from drafters.corpus import Place
 from drafters.errors import DraftError
@@ -54,16 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 where the refresh was promoted and the worse candidate refused, 1 where not, 2 for bad input."""
     given = _given(arguments)
     torch.set_num_threads(given.threads)
+    recording = Recording("refresh", _settings(given))
     try:
-        found = shown(given)
+        found = recording.document(shown(given))
     except DraftError as error:
         _say(f"refresh_after_drift: {error}")
         return _BAD_INPUT
-    text = json.dumps(found, indent=2)
+    text = json.dumps(found, indent=1)
     if given.json is not None:
         given.json.write_text(f"{text}\n", "utf-8")
     print(text)
     return 0 if found["promoted"] and not found["worse_promoted"] else _NEGATIVE
+
+
+def _settings(given: argparse.Namespace) -> dict[str, Any]:
+    """All but where things are on this machine."""
+    return {name: value for name, value in vars(given).items() if not isinstance(value, Path)}
 
 
 def shown(given: argparse.Namespace) -> dict[str, Any]:

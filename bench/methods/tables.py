@@ -31,8 +31,8 @@ def _grouped(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]
 
 
 _HEAD = (
-    "| prompts of | method | k | prompts | alpha by position | coverage | tokens per step | TPOT ratio "
-    "| identical |\n|---|---|---:|---:|---|---:|---:|---|---:|"
+    "| prompts of | method | k | prompts | alpha by position | coverage | first accepted | tokens per step "
+    "| TPOT ratio | identical |\n|---|---|---:|---:|---|---:|---:|---:|---|---:|"
 )
 
 
@@ -52,11 +52,20 @@ def _line(row: Mapping[str, Any]) -> str:
         row["prompts"],
         alphas,
         _number(row["coverage"]),
+        _number(_first(row)),
         _number(row["acceptance_length"]),
         interval(row["tpot_ratio"]),
         same,
     )
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _first(row: Mapping[str, Any]) -> float | None:
+    """Steps in which the first draft token was accepted, as a share of all: coverage times alpha."""
+    alphas, coverage = row["alpha_by_position"], row["coverage_by_position"]
+    if not coverage or coverage[0] is None:
+        return None
+    return float(coverage[0] * alphas[0]) if alphas[0] is not None else 0.0
 
 
 def interval(figure: Sequence[float] | None) -> str:

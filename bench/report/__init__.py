@@ -1,1 +1,1 @@
-"""From result files to docs/benchmarks.md: tables and pictures, all by one command."""
+"""From result files to the marked parts of README.md and docs: tables and pictures, all by one command."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.report.drafting import COMMANDS
 from bench.report.plots import picture
 from bench.report.sections import known, section
 from bench.report.summary import summary
@@ -80,7 +81,7 @@ def _content(name: str, documents: Mapping[str, Document], links: Links) -> str:
         return summary(documents) or "Nothing is measured yet: `specroute bench all`."
     found = {file: one for file, one in documents.items() if one["bench"] == name}
     if not found:
-        return f"Not measured yet: `specroute bench {name}`."
+        return f"Not measured yet: `{COMMANDS.get(name, f'specroute bench {name}')}`."
     parts = []
     for file, document in found.items():
         heading = [f"### `{file}`"] if len(found) > 1 else []

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bench.endtoend.sides import VANILLA
+from bench.methods.figures import ALL
 from bench.results import Document
 
 _OURS: Final = "#c8553d"
@@ -35,6 +36,8 @@ def picture(document: Document) -> str | None:
                 return _scaling(document)
             case "startup":
                 return _startup(document)
+            case "methods":
+                return _methods(document)
             case _:
                 return None
 
@@ -77,6 +80,16 @@ def _scaling(document: Document) -> str | None:
 def _startup(document: Document) -> str | None:
     bars: list[Bar] = [(row["side"], row["ready_s"], "," not in row["side"]) for row in document["starts"]]
     return _intervals({"time to ready": bars}, "s", at=0.0)
+
+
+def _methods(document: Document) -> str | None:
+    """Per method and k: every family's time per token as a ratio to plain decoding."""
+    groups: dict[str, list[Bar]] = {}
+    for row in document["rows"]:
+        if row["k"] and row["tpot_ratio"] is not None:
+            bars = groups.setdefault(row["arm"], [])
+            bars.append((row["family"], row["tpot_ratio"], row["family"] == ALL))
+    return _intervals(groups, "time per token, as a ratio to plain decoding", at=1.0) if groups else None
 
 
 def _intervals(groups: Mapping[str, Sequence[Bar]], label: str, *, at: float, shared: bool = True) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from bench.report.drafting import methods, pools, refresh
 from bench.report.end_to_end import end_to_end
 from bench.report.tables import figure, median, shown, table, word
 from bench.results import Document
@@ -176,4 +177,7 @@ _SECTIONS: Final[Mapping[str, Callable[[Document], str]]] = {
     "store": _store,
     "scaling": _scaling,
     "startup": _startup,
+    "methods": methods,
+    "pools": pools,
+    "refresh": refresh,
 }

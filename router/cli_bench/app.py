@@ -45,7 +45,7 @@ _LAZY = {
     "report": Lazy(
         "router.cli_bench.report",
         "report",
-        "Make the figures of docs/benchmarks.md and README.md anew from the result files.",
+        "Make the figures of README.md and docs anew from the result files.",
     ),
 }
 

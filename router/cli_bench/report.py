@@ -18,14 +18,14 @@ def report(
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("docs/benchmarks"),
     page: Annotated[
         list[Path] | None,
-        typer.Option(help="A page with marks; may be repeated [default: docs/benchmarks.md and README.md]."),
+        typer.Option(help="A page with marks; may be repeated [default: README.md and all of docs]."),
     ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; exit code 1 where a page is not what it should be."),
     ] = False,
 ) -> None:
-    """Make the figures of docs/benchmarks.md and README.md anew from the result files.
+    """Make the figures of README.md and docs anew from the result files.
 
     What stands between `<!-- bench: NAME -->` and `<!-- /bench -->` is replaced, NAME being a bench or
     `summary`; pictures are drawn beside the result files.
@@ -37,7 +37,7 @@ def report(
 
     pages = page or [found for found in _usual() if _MARK in found.read_text("utf-8")]
     if not pages:
-        raise bad_input("--page: neither docs/benchmarks.md nor README.md is here with marks: name a page")
+        raise bad_input("--page: neither README.md nor a page of docs is here with marks: name a page")
     links = {found: os.path.relpath(results, found.parent) for found in pages}
     try:
         changed = regenerate(results, links, check=check)
@@ -50,4 +50,4 @@ def report(
 
 
 def _usual() -> list[Path]:
-    return [found for found in (Path("docs/benchmarks.md"), Path("README.md")) if found.exists()]
+    return [*sorted(Path("docs").glob("*.md")), *Path().glob("README.md")]

@@ -83,7 +83,7 @@ def test_one_prompt_has_no_ratio() -> None:
 def test_tables_show_all_prompts_and_the_best_k_of_each_family() -> None:
     """Plain decoding stands in the first table only."""
     text = markdown(figures([row(1), row(2), row(3, gap=0.5, family="math"), row(4, family="math")]))
-    assert "| all | vanilla | 0 | 4 | - | - | - | 1.00 (1.00 to 1.00) | 4 |" in text
-    assert "| qa | ngram | 2 | 2 | 0.67 1.00 | 0.60 | 1.60 | 0.50 (0.50 to 0.50) | 2 |" in text
+    assert "| all | vanilla | 0 | 4 | - | - | - | - | 1.00 (1.00 to 1.00) | 4 |" in text
+    assert "| qa | ngram | 2 | 2 | 0.67 1.00 | 0.60 | 0.50 | 1.60 | 0.50 (0.50 to 0.50) | 2 |" in text
     assert "| 1, 0 within rounding, 1 different |" in text
     assert "| qa | vanilla" not in text

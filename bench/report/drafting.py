@@ -1,0 +1,70 @@
+"""What measured drafters come to: every method by task, what the router makes of several, a refresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from bench.methods import tables
+from bench.methods.pools import markdown as pools_markdown
+from bench.report.tables import table, word
+from bench.results import Document
+
+COMMANDS: Final = {
+    "methods": "python -m bench.methods",
+    "pools": "python -m bench.methods.pools",
+    "refresh": "python -m bench.refresh_after_drift",
+}
+"""What measures them, where it is no `specroute bench`."""
+
+
+def methods(document: Document) -> str:
+    """The tables of `python -m bench.methods`."""
+    settings = document["settings"]
+    return (
+        f"Answers of up to {settings['max_tokens']} tokens.\n\n{tables.markdown(document['rows'])}".rstrip()
+    )
+
+
+def pools(document: Document) -> str:
+    """The table of `python -m bench.methods.pools`."""
+    settings = document["settings"]
+    head = (
+        f"After {settings['warm_up']} requests for the router to learn from; answers of up to "
+        f"{settings['max_tokens']} tokens."
+    )
+    return f"{head} {pools_markdown(document['rows'])}".rstrip()
+
+
+def refresh(document: Document) -> str:
+    """The comparisons of `python -m bench.refresh_after_drift`."""
+    rows = [
+        _compared("stale → refreshed", document["refresh"], promoted=document["promoted"]),
+        _compared("refreshed → stale again", document["worse"], promoted=document["worse_promoted"]),
+        _compared("stale → learned from the new style alone", document["native"], promoted=None),
+    ]
+    before, after = (", ".join(document[style]) for style in ("before", "after"))
+    tokens, share = document["answer_tokens"], document["restored_share"]
+    restored = "" if share is None else f" The refresh brought {share:.0%} of the lost length back."
+    columns = ["drafters", "tokens per step", "gain", "alpha by position, old", "new", "promoted"]
+    return (
+        f"Learned from {tokens['before']:,} answer tokens of {before}; refreshed with {tokens['after']:,} of "
+        f"{after}; compared on {document['refresh']['answers']} answers of the latter that neither learned "
+        f"from.{restored}\n\n{table(rows, [(name, word(name)) for name in columns])}"
+    )
+
+
+def _compared(name: str, found: Mapping[str, Any], *, promoted: bool | None) -> dict[str, str]:
+    length = found["length"]
+    return {
+        "drafters": name,
+        "tokens per step": f"{length['old']:.2f} → {length['new']:.2f}",
+        "gain": f"{length['gain']:+.2f} [{length['low']:+.2f}, {length['high']:+.2f}]",
+        "alpha by position, old": _alphas(found["alpha_by_position"], "old"),
+        "new": _alphas(found["alpha_by_position"], "new"),
+        "promoted": "" if promoted is None else "yes" if promoted else "no, refused",
+    }
+
+
+def _alphas(positions: Sequence[Mapping[str, float | None]], which: str) -> str:
+    return " ".join("-" if (value := one[which]) is None else f"{value:.2f}" for one in positions)
