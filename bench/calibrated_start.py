@@ -1,0 +1,189 @@
+"""Whether a service that starts from a calibration decides like the one that was measured.
+
+    python -m bench.calibrated_start spec_bench.jsonl --out calibrated --budget 20
+
+Starts the embedded deployment and runs `specroute calibrate` on it. Then one prompt of every domain is asked
+three services, as each decides, without exploration:
+
+1. `warmed`: the one that was measured, with what it saw;
+2. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
+3. `recommended`: the same under the recommended policy, which the report says where it sends each task.
+
+Prints a row for each domain, writes calibrated.json, and leaves calibration and report in the folder.
+Exit code 1 where a fresh service takes another pool than the warmed one, or the recommended policy another
+than its report says; 2 where something given is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from bench.results import BenchError, Recording, write
+from bench.serving import Serving, policy
+
+SIDES: Final = ("warmed", "fresh", "recommended")
+_NO_CHANCE: Final = {"share": 0, "max_share": 0}
+_TIMEOUT: Final = httpx.Timeout(600, connect=10)
+_MAX_TOKENS: Final = 16
+_DIFFERS: Final = 1
+_BAD_INPUT: Final = 2
+
+Decisions = Mapping[str, Mapping[str, Any]]
+"""By domain: `task`, `route`, `profile`, `k`, `alpha` and `reason` of one request."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Calibrate and compare; `arguments` are the command line's."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("prompts", type=Path, help="JSON Lines, as `specroute calibrate` takes them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of services, calibration and figures")
+    parser.add_argument("--budget", type=float, default=20, help="minutes of the calibration")
+    parser.add_argument("--profiles", type=Path, help="YAML with `profiles` of the deployment, of your own")
+    given = parser.parse_args(arguments)
+    try:
+        asked = first_prompts(given.prompts)
+        recording = Recording("calibrated-start", {"budget_min": given.budget, "domains": len(asked)})
+        report, decided = measured(given, asked)
+        rows = compared(report, decided)
+        write(given.out, "calibrated", recording.document({"rows": rows}))
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return _BAD_INPUT
+    print(*(json.dumps(row) for row in rows), sep="\n")
+    return 0 if all(row["same_pool"] and row["as_reported"] for row in rows) else _DIFFERS
+
+
+def first_prompts(file: Path) -> dict[str, str]:
+    """The first prompt of every domain, by its name.
+
+    Raises:
+        BenchError: There is no such file of prompts.
+    """
+    found: dict[str, str] = {}
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            text = row.get("prompt") or (row.get("turns") or [None])[0] or row["messages"][-1]["content"]
+            names = (row[key] for key in ("domain", "segment", "task", "category") if row.get(key))
+            found.setdefault(next(names), text)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        raise BenchError(f"{file}: not prompts with domains ({error!r}): see docs/calibrate.md") from error
+    return found
+
+
+def measured(
+    given: argparse.Namespace, asked: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Decisions]]:
+    """The calibration's report, and what each service decides.
+
+    Raises:
+        BenchError: A service does not start or answer, or the calibration fails.
+    """
+    profiles: dict[str, Any] = {}
+    if given.profiles is not None:
+        profiles = {"profiles": yaml.safe_load(given.profiles.read_text("utf-8"))["profiles"]}
+    under = policy("calibrated", exploration=_NO_CHANCE)
+    output = given.out / "calibration"
+    decided: dict[str, Decisions] = {}
+    warmed = Serving(given.out / "warmed", profiles, under)
+    try:
+        warmed.start()
+        warmed.wait_until_ready()
+        report = calibrated(given.prompts, warmed.url, output, given.budget)
+        decided["warmed"] = decisions(warmed.url, asked)
+    finally:
+        warmed.end()
+    recommended = yaml.safe_load((output / "policy.yaml").read_text("utf-8"))
+    for name, policy_of in zip(SIDES[1:], (under, recommended), strict=True):
+        seeded = {**profiles, "calibration": str((output / "calibration.json").absolute())}
+        service = Serving(given.out / name, seeded, policy_of)
+        try:
+            service.start()
+            service.wait_until_ready()
+            decided[name] = decisions(service.url, asked)
+        finally:
+            service.end()
+    return report, decided
+
+
+def calibrated(prompts: Path, url: str, output: Path, budget: float) -> dict[str, Any]:
+    """What `specroute calibrate --json` prints.
+
+    Raises:
+        BenchError: It ends with another exit code than 0.
+    """
+    program = Path(sys.executable).with_name("specroute")
+    command = [str(program), "calibrate", str(prompts), "--url", url, "--output", str(output)]
+    done = subprocess.run(
+        [*command, "--budget", str(budget), "--json"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"specroute calibrate ended with {done.returncode}: see what it said")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
+    """What becomes of one greedy request of every domain.
+
+    Raises:
+        BenchError: The service does not answer.
+    """
+    found = {}
+    try:
+        with httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False) as client:
+            model = client.get("/v1/models").raise_for_status().json()["data"][0]["id"]
+            for domain, text in asked.items():
+                body = {
+                    "model": model,
+                    "messages": [{"role": "user", "content": text}],
+                    "temperature": 0,
+                    "max_tokens": _MAX_TOKENS,
+                }
+                answer = client.post("/v1/chat/completions", json=body, headers={"X-Specroute-Details": "1"})
+                told = answer.raise_for_status().json()["specroute"]
+                keys = ("task", "route", "profile", "k", "alpha", "reason")
+                found[domain] = {key: told[key] for key in keys}
+    except (httpx.HTTPError, LookupError, ValueError) as error:
+        raise BenchError(f"the service does not answer ({error!r})") from error
+    return found
+
+
+def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> list[dict[str, Any]]:
+    """A row for each domain: what each service decided, and what the report says of the policy it recommends.
+
+    `same_pool` and `same_k` are the fresh service's against the warmed one's; `as_reported` is whether the
+    recommended policy's pool is the report's, true where the report does not know the task.
+    """
+    expected = {
+        one["task"]: one["profile"] for one in report["policy"]["expected"] if one["temperature"] == "low"
+    }
+    rows = []
+    for domain, warmed in decided["warmed"].items():
+        fresh, recommended = decided["fresh"][domain], decided["recommended"][domain]
+        reported = expected.get(recommended["task"])
+        rows.append(
+            {
+                "domain": domain,
+                "task": warmed["task"],
+                **{side: decided[side][domain] for side in SIDES},
+                "same_pool": fresh["profile"] == warmed["profile"],
+                "same_k": fresh["k"] == warmed["k"],
+                "reported": reported,
+                "as_reported": reported in {None, recommended["profile"]},
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What a calibrated start compares, without services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.calibrated_start import SIDES, compared, first_prompts, main
+
+pytestmark = pytest.mark.unit
+
+REPORT = {
+    "policy": {
+        "expected": [
+            {"task": "qa", "temperature": "low", "profile": "vanilla"},
+            {"task": "qa", "temperature": "high", "profile": "ngram"},
+        ]
+    }
+}
+
+
+def decided(**changed: dict[str, Any]) -> dict[str, Any]:
+    """What three services decide of one domain, the same but for changes by side."""
+    usual = {"task": "qa", "route": "vanilla", "profile": "vanilla", "k": 0, "alpha": 0.3, "reason": "model"}
+    return {side: {"trivia": {**usual, **changed.get(side, {})}} for side in SIDES}
+
+
+def test_services_that_agree_agree() -> None:
+    """With one another and with the report."""
+    (row,) = compared(REPORT, decided())
+    assert (row["same_pool"], row["same_k"], row["as_reported"]) == (True, True, True)
+    assert (row["domain"], row["reported"]) == ("trivia", "vanilla")
+
+
+def test_what_differs_is_told_apart() -> None:
+    """Another k of the same pool is less than another pool; the report's word counts for its own policy."""
+    (row,) = compared(REPORT, decided(fresh={"k": 2}))
+    assert (row["same_pool"], row["same_k"]) == (True, False)
+    (row,) = compared(REPORT, decided(fresh={"profile": "ngram"}))
+    assert not row["same_pool"]
+    (row,) = compared(REPORT, decided(recommended={"profile": "ngram"}))
+    assert (row["same_pool"], row["as_reported"]) == (True, False)
+    (row,) = compared(REPORT, decided(recommended={"profile": "ngram", "task": "new"}))
+    assert row["as_reported"]
+
+
+def test_the_first_prompt_of_every_domain_is_asked(tmp_path: Path) -> None:
+    """In every form that calibrate reads."""
+    file = tmp_path / "prompts.jsonl"
+    lines = [
+        '{"category": "a", "turns": ["one", "two"]}',
+        '{"category": "a", "turns": ["three"]}',
+        '{"domain": "b", "task": "qa", "prompt": "four"}',
+        '{"task": "c", "messages": [{"role": "user", "content": "five"}]}',
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert first_prompts(file) == {"a": "one", "b": "four", "c": "five"}
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "x"])
+def test_other_files_are_bad_input(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, code 2."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(text, encoding="utf-8")
+    assert main([str(file), "--out", str(tmp_path)]) == 2
+    assert "not prompts with domains" in capsys.readouterr().err
