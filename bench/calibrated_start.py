@@ -70,7 +70,7 @@ def first_prompts(file: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     try:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").strip("\n").split("\n"):
             row = json.loads(line)
             text = row.get("prompt") or (row.get("turns") or [None])[0] or row["messages"][-1]["content"]
             names = (row[key] for key in ("domain", "segment", "task", "category") if row.get(key))

@@ -32,9 +32,11 @@ class Journal:
         head = {"format": _FORMAT, **settings}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-            entries = [json.loads(line) for line in lines if line.endswith("\n")] or [head]
-            path.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+            finished = path.read_text("utf-8").rpartition("\n")[0] if path.exists() else ""
+            entries = [json.loads(line) for line in finished.split("\n") if line] or [head]
+            scratch = path.with_suffix(".new")
+            scratch.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+            scratch.replace(path)
         except (OSError, ValueError) as error:
             raise BenchError(f"{path}: {error}: name another folder with --out") from error
         if different := [key for key in head if entries[0].get(key) != head[key]]:

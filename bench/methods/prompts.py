@@ -52,7 +52,7 @@ def spec_bench(file: Path) -> list[Prompt]:
     """
     found = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").strip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{file}: cannot be read ({error}): name a JSONL file of Spec-Bench") from error
     for number, line in enumerate(lines, 1):

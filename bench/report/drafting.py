@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "methods": "python -m bench.methods",
     "pools": "python -m bench.methods.pools",
     "refresh": "python -m bench.refresh_after_drift",
+    "calibrated-start": "python -m bench.calibrated_start",
 }
 """What measures them, where it is no `specroute bench`."""
 
@@ -51,6 +52,23 @@ def refresh(document: Document) -> str:
         f"Learned from {tokens['before']:,} answer tokens of {before}; refreshed with {tokens['after']:,} of "
         f"{after}; compared on {document['refresh']['answers']} answers of the latter that neither learned "
         f"from.{restored}\n\n{table(rows, [(name, word(name)) for name in columns])}"
+    )
+
+
+def calibrated_start(document: Document) -> str:
+    """The rows of `python -m bench.calibrated_start`."""
+    rows = document["rows"]
+    counts = [sum(row[key] for row in rows) for key in ("same_pool", "same_k", "as_reported")]
+    told = [
+        {"prompts of": row["domain"], "task": row["task"], "report": row["reported"] or "(task unknown)"}
+        | {side: f"{row[side]['profile']} k={row[side]['k']}" for side in ("warmed", "fresh", "recommended")}
+        for row in rows
+    ]
+    columns = ["prompts of", "task", "warmed", "fresh", "recommended", "report"]
+    return (
+        f"Of {len(rows)} domains the fresh service took the warmed one's pool for {counts[0]} and its k for "
+        f"{counts[1]}; under the recommended policy {counts[2]} went where the report says.\n\n"
+        f"{table(told, [(name, word(name)) for name in columns])}"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bench.endtoend.claims import is_fixed
+from bench.endtoend.figures import EVERYWHERE
 from bench.endtoend.sides import ADAPTIVE, VANILLA
 from bench.report.tables import Row, figure, median, shown, table, word
 
@@ -16,8 +17,9 @@ _SHOWN_ARMS: Final = 3
 def end_to_end(document: Mapping[str, Any]) -> str:
     """Claims first, then times, ratios by task and what the router chose."""
     settings = document["settings"]
-    parts = [_settings(settings), _claims(document["claims"])]
-    for load, sampling in dict.fromkeys((row["load"], row["sampling"]) for row in document["cells"]):
+    places = list(dict.fromkeys((row["load"], row["sampling"]) for row in document["cells"]))
+    parts = [_settings(settings), _repeats(document), _claims(document["claims"])]
+    for load, sampling in sorted(places, key=EVERYWHERE.__ne__):
         parts += ["", f"#### {_place(load, sampling, document)}", *_of_place(document, load, sampling)]
     if document["outside"]:
         parts += ["#### As vLLM's own serving benchmark sees it", _outside(document["outside"])]
@@ -37,20 +39,38 @@ def _settings(settings: Mapping[str, Any]) -> str:
     )
 
 
+def _repeats(document: Mapping[str, Any]) -> str:
+    """Of how many repeats figures are, and who has none."""
+    done = max(row["repeats"] for row in document["cells"])
+    wanted = document["settings"]["repeats"]
+    said = f"{done} repeats{'' if done == wanted else f' of {wanted}: not finished'}."
+    return " ".join([said, *(f"{side} is left out: {why}" for side, why in document["failed"].items())])
+
+
+def verdict(claim: Row) -> str:
+    """Whether a claim holds, and whether that is beyond doubt: whether its whole interval says so."""
+    if claim["holds"]:
+        return "yes" if claim["clear"] else "yes, within the noise"
+    return "**no**" if claim["clear"] else "no, within the noise"
+
+
 def _claims(rows: Sequence[Row]) -> str:
+    """What holds, all loads together first."""
     return table(
-        rows,
+        sorted(rows, key=lambda row: (row["load"], row["sampling"]) != EVERYWHERE),
         [
             ("load", word("load")),
             ("sampling", word("sampling")),
             ("adaptive is …", word("claim")),
-            ("holds", lambda row: "yes" if row["holds"] else "**no**"),
+            ("holds", verdict),
             ("ratio", figure("ratio", 3)),
         ],
     )
 
 
 def _place(load: str, sampling: str, document: Mapping[str, Any]) -> str:
+    if (load, sampling) == EVERYWHERE:
+        return "All loads together"
     kind, _, value = load.partition("-")
     if kind == "closed":
         return f"{value} clients at once, {sampling}"

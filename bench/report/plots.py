@@ -9,6 +9,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.endtoend.figures import EVERYWHERE
 from bench.endtoend.sides import VANILLA
 from bench.methods.figures import ALL
 from bench.results import Document
@@ -51,7 +52,8 @@ def _end_to_end(document: Document) -> str | None:
     groups: dict[str, list[Bar]] = {}
     for row in document["ratios"]:
         if row["to"] == VANILLA:
-            bars = groups.setdefault(f"{row['load']}, {row['sampling']}", [])
+            place = (row["load"], row["sampling"])
+            bars = groups.setdefault("all loads" if place == EVERYWHERE else ", ".join(place), [])
             bars.append((row["side"], row["ratio"], row["side"].startswith("adaptive")))
     return _intervals(groups, "time per token, as a ratio to two plain engines", at=1.0) if groups else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench.report.drafting import methods, pools, refresh
+from bench.report.drafting import calibrated_start, methods, pools, refresh
 from bench.report.end_to_end import end_to_end
 from bench.report.tables import figure, median, shown, table, word
 from bench.results import Document
@@ -47,6 +47,10 @@ def _overhead(document: Document) -> str:
     parts = [
         f"{load['repeats']} repeats, {load['step_ms']} ms between chunks, times in ms.",
         *(f"{name} was not installed and is left out." for name in document["not_installed"]),
+        *(
+            f"{name} failed and is left out: {' '.join(why.split())}"
+            for name, why in document["failed"].items()
+        ),
         table(
             document["cells"],
             [
@@ -60,7 +64,9 @@ def _overhead(document: Document) -> str:
                 ("added CPU", figure("added_cpu_ms")),
             ],
         ),
-        "What specroute adds, as a ratio to what others add:",
+        "What specroute adds, as a ratio to what others add (none where those added nothing):"
+        if document["comparisons"]
+        else "",
         table(
             document["comparisons"],
             [
@@ -74,7 +80,7 @@ def _overhead(document: Document) -> str:
             ],
         ),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _decision(document: Document) -> str:
@@ -180,4 +186,5 @@ _SECTIONS: Final[Mapping[str, Callable[[Document], str]]] = {
     "methods": methods,
     "pools": pools,
     "refresh": refresh,
+    "calibrated-start": calibrated_start,
 }

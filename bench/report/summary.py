@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from bench.endtoend.figures import EVERYWHERE
+from bench.report.end_to_end import verdict
 from bench.report.tables import shown
 from bench.results import Document
 
@@ -16,17 +18,22 @@ def summary(documents: Mapping[str, Document]) -> str:
     return "\n".join(
         f"- {line} (`{name}.json`)"
         for name, document in documents.items()
-        for line in _LINES[document["bench"]](document)
+        for line in _LINES.get(document["bench"], _nothing)(document)
     )
 
 
+def _nothing(_: Document) -> Iterator[str]:
+    """Of benches whose figures stand on a page of their own."""
+    yield from ()
+
+
 def _end_to_end(document: Document) -> Iterator[str]:
-    for claim in document["claims"]:
-        verdict = "" if claim["holds"] else ", which does not hold"
-        yield (
-            f"Adaptive, {claim['load']}, {claim['sampling']}: {claim['claim']}: "
-            f"{shown(claim['ratio'], 3)}{verdict}"
-        )
+    """Of all loads together where there are several: the claims of each of them are on the page."""
+    claims = document["claims"]
+    together = [claim for claim in claims if (claim["load"], claim["sampling"]) == EVERYWHERE]
+    for claim in together or claims:
+        place = "all loads" if together else f"{claim['load']}, {claim['sampling']}"
+        yield f"Adaptive, {place}: {claim['claim']}: {shown(claim['ratio'], 3)} (holds: {verdict(claim)})"
 
 
 def _overhead(document: Document) -> Iterator[str]:

@@ -11,7 +11,9 @@ Column = tuple[str, Callable[[Row], str]]
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """Rows as a table; columns of which no row has anything are left out."""
+    """Rows as a table, "" for none; columns of which no row has anything are left out."""
+    if not rows:
+        return ""
     cells = [[column(row) for row in rows] for _, column in columns]
     kept = [(heading, of) for (heading, _), of in zip(columns, cells, strict=True) if any(of)]
     lines = [

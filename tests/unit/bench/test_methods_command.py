@@ -86,6 +86,22 @@ def test_a_journal_cut_short_goes_on_before_the_cut(tmp_path: Path) -> None:
         Journal(file, {"k": [3]})
 
 
+def test_a_full_disk_takes_nothing_that_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is replaced as a whole or stays as it is."""
+    file = tmp_path / "j.jsonl"
+    command.measure(Service().asker, PROMPTS, ARMS, Journal(file, {"k": [2]}), silent)
+    before = file.read_text("utf-8")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(BenchError, match="No space left"):
+            Journal(file, {"k": [2]})
+    assert file.read_text("utf-8") == before
+
+
 def run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
