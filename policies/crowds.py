@@ -11,9 +11,10 @@ to a pass which takes t0 by itself, and F seconds of prompt, by Little's law
 So the delay a request causes counts T / t0 times: `crowding`. Where u is near 1 there is no such balance, the
 pool is `overloaded`; see `policies.decide.pricing`.
 
-Where the drafter is a model, the largest k of a batch is everybody's cost: requests that choose for
-themselves keep each other's k up, and mixed batches are worse than any uniform one. There the pool has one
-k for all, the `cap`, and requests vote on it: each with the mean pass on each k of the batch b it meets,
+Where the drafter is a model that runs once for every token, the largest k of a batch is everybody's cost:
+requests that choose for themselves keep each other's k up, and mixed batches are worse than any uniform one.
+There the pool has one k for all, the `cap`, and requests vote on it: each with the mean pass on each k of the
+batch b it meets,
 
     T_k = t_k / (1 - lambda F_k),      lambda = r / T,      r = b / S
 
@@ -134,7 +135,7 @@ def _looked_at(pool: Pool, followed: _Followed, now_s: float) -> Crowd:
     if followed.mix.requests <= 0.0:
         return NOT_CROWDED
     found = _crowded(pool, followed.mix)
-    curves = followed.mix.curves(pool.max_k, now_s) if pool.drafter_is_model else ()
+    curves = followed.mix.curves(pool.max_k, now_s) if pool.drafter_counts_k else ()
     if not curves:
         return found
     before = followed.crowd.cap

@@ -16,8 +16,8 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouter
 
 from replicas.autoscaling import Autoscaling, Told
 from replicas.fake import FakeEngine, FakeSettings
-from replicas.frames import Call, Engine, Frame, ReplicaError
-from replicas.hardware import cpu_environment
+from replicas.frames import Call, Engine, Frame, Parts, ReplicaError, parted
+from replicas.hardware import cpu_environment, gpu_environment, take_part
 from replicas.heap import trim_regularly, trimmer
 from replicas.logs import bind, configure_logging
 from replicas.profiles import EMBEDDED, ModelSpec, Profile
@@ -42,7 +42,9 @@ class EngineReplica:
 
     async def __init__(self, spec: ReplicaSpec) -> None:  # type: ignore[misc]  # Serve awaits it
         self._spec = spec = spec._replace(profile=resolved(spec.profile))
-        self._id = serve.get_replica_context().replica_id.unique_id
+        here = serve.get_replica_context()
+        self._id = here.replica_id.unique_id
+        take_part(spec.profile, here.rank.local_rank)
         self._told = Told()
         self._renewal = Renewal(self._id, spec.profile)
         self._started_at = time.time()
@@ -58,14 +60,14 @@ class EngineReplica:
         self._ready_at = time.time()
         progress.ready()
 
-    async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
-        """Answer one call with frames; see `replicas.frames.Engine`."""
+    async def serve(self, call: Call) -> AsyncGenerator[Parts, None]:
+        """Answer one call with frames, `parted`; see `replicas.frames.Engine`."""
         bind(call.request_id, call.trace_id)
         self._renewal.check()
         try:
             async with aclosing(self._tracer.watched(self._engine.serve, call)) as frames:
                 async for frame in frames:
-                    yield self._signed(frame)
+                    yield parted(self._signed(frame))
         except ReplicaError as error:
             error.replica = self._id
             raise
@@ -170,7 +172,8 @@ def engine_deployment(
 ) -> Any:
     """A bound Serve deployment of one pool. A replica that must go gets `drain_s` for the requests it has.
 
-    On CPU machines each replica is bound to `cores`; on GPU machines to GPUs of its own, which Ray hands out.
+    On CPU machines replicas share `cores` out, unless the profile names them; on GPU machines each has
+    GPUs of its own, which Ray hands out.
     With `surge`, an update ends an engine only when its successor is ready, which waits for room until then.
     """
     profile = spec.profile
@@ -186,6 +189,7 @@ def engine_deployment(
     if spec.on_cpu and spec.fake is None:
         environment |= cpu_environment(profile, cores)
     elif not spec.on_cpu:
+        environment |= gpu_environment(profile)
         actor_options["num_gpus"] = profile.gpus
     actor_options["runtime_env"] = {"env_vars": environment}
     options: dict[str, Any] = {}

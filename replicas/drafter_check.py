@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from replicas.drafting import METHODS
+from policies.planning.configs import MTP_LAYERS
+from policies.planning.drafts import head_config, other_method
+from replicas.drafting import METHODS, PARALLEL
+from replicas.model_files import CONFIG, ModelFilesError, described, read_object, stored_weights
 from replicas.profiles import Profile
 
-_MTP_LAYERS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers")
-_SHOWN = 3
+_NAMES: Final = ("model_type", "architectures", "speculators_model_type")
+_MASKS: Final = frozenset({"mask_token_id", "dspark_noise_token_id", "pard_token", "ptd_token_id"})
+_SHOWN: Final = 3
+_MADE_AS: Final = {
+    "draft_model": "a language model",
+    "medusa": "Medusa heads",
+    "eagle": "an EAGLE head",
+    "eagle3": "an EAGLE-3 head",
+    "dflash": "a DFlash drafter",
+    "dspark": "a DSpark drafter",
+}
 
 
-def drafter_problems(profile: Profile, target: Path | None) -> Iterator[str]:
-    """One line for everything that keeps this profile's drafter from working on the model in `target`.
+def drafter_problems(profile: Profile, target: str | Path | None) -> Iterator[str]:
+    """One line for everything that keeps this profile's drafter from working on `target`, by configurations.
 
-    `target` is None for a model that is not on this machine yet: then only what the profile says is looked
-    at. Folders without a config.json are somebody else's to report.
+    `target` is what `model.path` names, None for a model that nobody knows: then only what profile and
+    drafter say is looked at. Folders without a config.json are somebody else's to report, and so is whether
+    weights are whole.
     """
     where = f"profiles.{profile.name}"
     drafting = METHODS[profile.method]
@@ -28,56 +41,105 @@ def drafter_problems(profile: Profile, target: Path | None) -> Iterator[str]:
             f"{where}.method: {profile.method} needs the package {drafting.package.replace('_', '-')}, "
             "which is not installed: build it as docs/methods.md says, or choose another method"
         )
-    target_config = _config(target)
-    if target_config is None:
-        return
     drafter = Path(profile.draft_model) if profile.draft_model else None
-    config = _config(drafter)
-    yield from misfits(where, profile.method, profile.k, target_config, config)
+    try:
+        config = None if drafter is None else _config(drafter)
+    except ModelFilesError as error:
+        yield f"{where}.draft_model: {error}"
+        return
+    if drafter is not None and config is not None:
+        if (wrong := method_problem(profile.method, config, _tensors(drafter))) is not None:
+            yield f"{where}.method: {wrong}"
+            return
+        yield from _unnamed(where, profile.method, drafter, config)
+        yield from _unmasked(where, profile, config)
+    known = None if target is None else described(str(target))
+    if known is None:
+        return
+    yield from misfits(where, profile.method, profile.k, known.config, config)
     if drafter is not None and config is not None and profile.method == "draft_model":
-        yield from _vocabulary(where, profile, drafter, target)
-        yield from _vocabulary_size(where, profile, config, target_config)
+        yield from _vocabulary(where, profile, drafter, known.folder)
+        yield from _vocabulary_size(where, profile, config, known.config)
+
+
+def method_problem(method: str, config: Mapping[str, Any], tensors: Collection[str] = ()) -> str | None:
+    """What a drafter is, where it is not for this method, and what to do; None where it may be for it."""
+    made_for = other_method(method, config, tensors)
+    if made_for is None:
+        return None
+    named = config.get("architectures") or config.get("model_type")
+    shown = f" ({named[0] if isinstance(named, list) else named})" if named else ""
+    needed = next(drafting.folder for name, drafting in METHODS.items() if name == method)
+    return (
+        f"{method}, but its drafter is {_MADE_AS[made_for]} by its files{shown}: "
+        f"set method to {made_for}, or name {needed}"
+    )
 
 
 def misfits(
     where: str, method: str, k: int, target: Mapping[str, Any], config: Mapping[str, Any] | None
 ) -> Iterator[str]:
-    """Why a drafter cannot work on a target by their configurations alone; `config` is the drafter's."""
-    if method == "mtp":
-        yield from _mtp(where, k, target)
-    if config is None or method == "draft_model":
-        return
-    if method == "medusa":
-        yield from _medusa(where, k, config)
-        yield from _width(where, config, target)
-    else:
-        yield from _width(where, config, target)
-        yield from _draft_vocabulary(where, config, target)
+    """Why a drafter of its method cannot work on a target, by both configurations; `config` is its own."""
+    if method == "mtp" and _mtp_layers(target) <= 0:
+        names = ", ".join(MTP_LAYERS)
+        yield (
+            f"{where}.method: the target has no MTP layers (its config.json has none of {names}): "
+            "choose another method"
+        )
+    elif (wrong := k_problem(method, k, target, config)) is not None:
+        yield f"{where}.k: {wrong}"
+    if config is not None and method != "draft_model":
+        yield from _width(where, head_config(config), target)
+        yield from _draft_vocabulary(where, head_config(config), target)
 
 
-def _mtp(where: str, k: int, target: Mapping[str, Any]) -> Iterator[str]:
-    """For more tokens than layers vLLM goes through all layers again, so k is then a multiple of them."""
+def k_problem(method: str, k: int, target: Mapping[str, Any], config: Mapping[str, Any] | None) -> str | None:
+    """Why a drafter cannot draft k tokens, and what it can; None where it can.
+
+    A Medusa head drafts one position. For more tokens than MTP layers vLLM goes through all of these again,
+    so k is then a multiple of them.
+    """
+    if method == "medusa" and config is not None:
+        heads = config.get("num_heads", config.get("medusa_num_heads"))
+        if isinstance(heads, int) and k > heads:
+            return f"{k} is more than the drafter's {heads} heads: set k to {heads} or less"
+    if method == "mtp" and k > (layers := _mtp_layers(target)) > 0 and k % layers:
+        return (
+            f"{k} is more than the target's {layers} MTP layers, and no multiple of them: "
+            f"set k to {k // layers * layers}"
+        )
+    return None
+
+
+def _mtp_layers(target: Mapping[str, Any]) -> int:
     text = target.get("text_config")
     found = [
         config.get(name)
-        for name in _MTP_LAYERS
-        for config in (target, text if isinstance(text, dict) else {})
+        for name in MTP_LAYERS
+        for config in (target, text if isinstance(text, Mapping) else {})
     ]
-    layers = max((count for count in found if isinstance(count, int)), default=0)
-    if layers <= 0:
-        names = ", ".join(_MTP_LAYERS)
-        yield f"{where}.method: the target has no MTP layers (its config.json has none of {names})"
-    elif k > layers and k % layers:
+    return max((count for count in found if isinstance(count, int)), default=0)
+
+
+def _unnamed(where: str, method: str, drafter: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Engines choose a model's code by these names; only Medusa heads they know without."""
+    if method != "medusa" and not any(key in config for key in _NAMES):
         yield (
-            f"{where}.k: {k} is more than the target's {layers} MTP layers, and no multiple of them: "
-            f"set k to {k // layers * layers}"
+            f"{where}.draft_model: {drafter / CONFIG}: neither model_type nor architectures: "
+            "this is no drafter's config.json: download it again, or name another folder"
         )
 
 
-def _medusa(where: str, k: int, config: Mapping[str, Any]) -> Iterator[str]:
-    heads = config.get("num_heads", config.get("medusa_num_heads"))
-    if isinstance(heads, int) and k > heads:
-        yield f"{where}.k: {k} is more than the drafter's {heads} heads: set k to {heads} or less"
+def _unmasked(where: str, profile: Profile, config: Mapping[str, Any]) -> Iterator[str]:
+    """A drafter that proposes all tokens in one pass fills the places to come with a token of its own."""
+    if not (profile.draft_options.get(PARALLEL) or profile.method in {"dflash", "dspark"}):
+        return
+    block = config.get("dflash_config")
+    if "mask_token_id" not in (block if isinstance(block, Mapping) else ()) and not _MASKS & config.keys():
+        yield (
+            f"{where}.draft_model: its config.json names no token for the places to come (none of "
+            f"{', '.join(sorted(_MASKS))}): name a drafter that was trained to draft in parallel"
+        )
 
 
 def _width(where: str, config: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[str]:
@@ -105,7 +167,11 @@ def _vocabulary(where: str, profile: Profile, drafter: Path, target: Path | None
     """Ids travel between the two models, so the same id must be the same text in both."""
     if profile.draft_options.get("use_heterogeneous_vocab"):
         return
-    ours, theirs = _tokens(drafter), _tokens(target)
+    try:
+        ours, theirs = _tokens(drafter), _tokens(target)
+    except ModelFilesError as error:
+        yield f"{where}.draft_model: its tokenizer cannot be compared with the target's: {error}"
+        return
     if ours is None or theirs is None:
         return
     if (difference := token_difference(ours, theirs)) is None:
@@ -141,7 +207,7 @@ def _vocabulary_size(
 
 def _tokens(folder: Path | None) -> dict[str, int] | None:
     """Every token's id, special ones included; None where the folder has no fast tokenizer."""
-    document = _json(folder / "tokenizer.json") if folder is not None else None
+    document = _json(folder, "tokenizer.json")
     if document is None or not isinstance(model := document.get("model"), dict):
         return None
     vocabulary = model.get("vocab")
@@ -154,13 +220,23 @@ def _tokens(folder: Path | None) -> dict[str, int] | None:
     return tokens | {added["content"]: added["id"] for added in document.get("added_tokens") or []}
 
 
-def _config(folder: Path | None) -> dict[str, Any] | None:
-    return _json(folder / "config.json") if folder is not None else None
+def _tensors(folder: Path) -> Collection[str]:
+    """The names of its weights; none where they cannot be told."""
+    with suppress(ModelFilesError):
+        stored = stored_weights(folder)
+        return stored.names if stored is not None else ()
+    return ()
 
 
-def _json(file: Path) -> dict[str, Any] | None:
+def _config(folder: Path) -> dict[str, Any] | None:
+    return _json(folder, CONFIG)
+
+
+def _json(folder: Path | None, name: str) -> dict[str, Any] | None:
+    """The object in a file of the folder, None where there is none; a bad one raises ModelFilesError."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if folder is None or not (folder / name).is_file():
+            return None
+    except OSError:
         return None
-    return document if isinstance(document, dict) else None
+    return read_object(folder / name)

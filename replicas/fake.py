@@ -117,14 +117,15 @@ class FakeEngine:
         sent = done + 1
         # The last tokens come with the ending: a stream without it lacks some.
         held = form.first_frame(ids[done:sent]) if form.stream else None
+        asked = self._profile.k if self._profile.drafts_all_k else k
         for proposed, run in steps:
-            pass_s = self._pass_s(proposed, k)
+            pass_s = self._pass_s(proposed, asked)
             if held is not None and not pace.late(pass_s):  # else the next tokens are ready, too
                 yield held
                 held = None
             await self.check_health()
-            asked = k if self._profile.step_cost.per_draft_token else 0
-            load = StepLoad(self._running, 1.0 if proposed else 0.0, proposed, asked, len(prompt) + sent)
+            work = asked if self._profile.step_cost.per_draft_token else 0
+            load = StepLoad(self._running, 1.0 if proposed else 0.0, proposed, work, len(prompt) + sent)
             self.steps.record(load, await pace.spend(pass_s))
             drafted.append(proposed)
             accepted.append(run)
@@ -149,10 +150,10 @@ class FakeEngine:
         last = form.last_frame(ids, ending)._replace(load=self.load())
         yield last if held is None else joined([held, last])
 
-    def _pass_s(self, drafted: int, k: int) -> float:
+    def _pass_s(self, drafted: int, asked: int) -> float:
         """How long one decode step takes beside all running requests."""
-        milliseconds = self._settings.step_ms * self._profile.step_cost.plain_steps(drafted=drafted, asked=k)
-        return (milliseconds + self._settings.per_request_ms * (self._running - 1)) / 1000
+        plain = self._profile.step_cost.plain_steps(drafted=drafted, asked=asked)
+        return (self._settings.step_ms * plain + self._settings.per_request_ms * (self._running - 1)) / 1000
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from struct import pack, unpack
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from policies.cost import StepRecorder
 
@@ -115,6 +115,27 @@ class Frame(NamedTuple):
     to their choices (id, created, model). Empty where nobody could."""
     replica: str = ""
     """On the first frame: who answers, as in `Ending.replica`."""
+
+
+Parts = tuple[Any, ...]
+"""A frame between processes."""
+
+
+def parted(frame: Frame) -> Parts:
+    """A frame for another process, in plain tuples: which classes they are of is most of what pickle does."""
+    if frame.ending is None and frame.load is None:
+        return tuple(frame)
+    return tuple([tuple(part) if isinstance(part, tuple) else part for part in frame])
+
+
+def assembled(parts: Parts) -> Frame:
+    """The frame that was `parted`."""
+    frame = Frame._make(parts)
+    if frame.ending is None and frame.load is None:
+        return frame
+    return frame._replace(
+        ending=frame.ending and Ending._make(frame.ending), load=frame.load and Load._make(frame.load)
+    )
 
 
 def packed(token_ids: Sequence[int]) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from replicas.drafting import METHODS
 from replicas.profiles import Profile
 
 _CORES_VARIABLE = "SPECROUTE_CPU_CORES"
+_RUNNER_VARIABLE = "VLLM_USE_V2_MODEL_RUNNER"
 _DRIVERS = ("/proc/driver/nvidia", "/dev/dxg")
 
 
@@ -66,9 +68,42 @@ def cpu_environment(profile: Profile, cores: Sequence[int]) -> dict[str, str]:
     return variables
 
 
+def gpu_environment(profile: Profile, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Environment variables of a replica on GPUs.
+
+    vLLM has two model runners there. The second one's n-gram drafter proposes k tokens in every step, copied
+    or not, so that nothing would be known of its coverage, and its drafting models run for all k whatever the
+    batch asks for. Those methods get the first, unless `environment` has chosen already.
+    """
+    if _RUNNER_VARIABLE in environment or not METHODS[profile.method].first_runner:
+        return {}
+    return {_RUNNER_VARIABLE: "0"}
+
+
 def bound_cores() -> tuple[int, ...]:
     """The cores `cpu_environment` gave this process's replica; empty where it gave none."""
     return tuple(int(core) for core in os.environ.get(_CORES_VARIABLE, "").split(",") if core)
+
+
+def part_of(cores: Sequence[int], place: int, engines: int) -> tuple[int, ...]:
+    """The equal part of `cores` for the engine at `place` of so many; with fewer cores, engines share."""
+    share = max(1, len(cores) // engines)
+    start = place % engines * share % len(cores)
+    return tuple(cores[start : start + share])
+
+
+def take_part(profile: Profile, place: int) -> None:
+    """Keep the engine that this process starts to its own part of its pool's cores.
+
+    Engines of one pool would else have threads on the same cores each, and wait for each other busily within
+    every step. Cores that the profile names are those of every replica, and stay so. `place` is the replica's
+    among those of its pool on this machine.
+    """
+    cores = bound_cores()
+    if cores and profile.cpu_cores is None:
+        own = part_of(cores, place, profile.most_replicas)
+        os.environ[_CORES_VARIABLE] = ",".join(map(str, own))
+        os.environ["OMP_NUM_THREADS"] = str(len(own))
 
 
 def intel_openmp() -> Path | None:

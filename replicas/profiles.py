@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from policies.cost import StepShape, StepTime, seed
 from replicas.autoscaling import Autoscaling
-from replicas.drafting import METHODS, DrafterFolder, Method
+from replicas.drafting import METHODS, DrafterFolder, Method, check_options, drafts_all_k
 
 EMBEDDED = "embedded"
 """Names the model that ships with the product, in the place of a path."""
@@ -138,6 +138,9 @@ class Profile(BaseModel):
             raise ValueError("draft_options are for a drafter, but method is none")
         if taken := sorted(_DRAFT_RESERVED & self.draft_options.keys()):
             raise ValueError(f"draft_options must not set {', '.join(taken)}: specroute sets it itself")
+        check_options(self.method, self.draft_options)
+        if self.device == "cpu" and METHODS[self.method].gpus_only:
+            raise ValueError(f"method {self.method} needs a GPU: set device to cuda, or choose another")
         reserved = sorted(_RESERVED & self.engine_args.keys())
         if reserved:
             raise ValueError(f"engine_args must not set {', '.join(reserved)}: specroute sets it itself")
@@ -178,6 +181,21 @@ class Profile(BaseModel):
     def drafter_is_model(self) -> bool:
         """Whether drafting takes time by the tokens asked for; copying from the text takes next to none."""
         return self.speculative and not METHODS[self.method].copies
+
+    @property
+    def least_asked(self) -> int:
+        """Tokens its drafting model works for in every pass at least; 0 where none drafts.
+
+        All k where they come from one pass whatever is asked for, else one: it keeps its cache.
+        """
+        if not self.drafter_is_model:
+            return 0
+        return self.k if self.drafts_all_k else 1
+
+    @property
+    def drafts_all_k(self) -> bool:
+        """Whether its drafter proposes all k tokens whatever it is asked for; see `drafting.drafts_all_k`."""
+        return drafts_all_k(self.method, self.draft_options)
 
 
 _DRAFT_RESERVED = frozenset(
@@ -228,6 +246,8 @@ def engine_arguments(profile: Profile, model: ModelSpec, *, folder: str, on_cpu:
         "enable_prefix_caching": True,
     }
     if on_cpu:
+        if METHODS[profile.method].gpus_only:
+            raise ValueError(f"profiles.{profile.name}.method: {profile.method} needs a GPU: choose another")
         arguments |= {
             "enforce_eager": True,
             "worker_cls": "replicas.cpu_worker.BoundCpuWorker",

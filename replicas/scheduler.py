@@ -115,8 +115,9 @@ class _PerRequestK(_VllmScheduler):  # type: ignore[misc]
 
     @property
     def _drafter_needs_full_k(self) -> bool:
-        """Whether the drafter asserts that it is asked for all k tokens (suffix decoding and Medusa do)."""
-        return self.vllm_config.speculative_config.method in CUTS_ONLY
+        """Whether the drafter has to be asked for all k tokens; see `replicas.drafting.drafts_all_k`."""
+        speculation = self.vllm_config.speculative_config
+        return speculation.method in CUTS_ONLY or speculation.parallel_drafting
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
         self._passes.scheduled()
@@ -165,7 +166,7 @@ class PerRequestKScheduler(_PerRequestK, Scheduler):  # type: ignore[misc]
 
 
 class AsyncPerRequestKScheduler(_AsyncCuts, _PerRequestK, AsyncScheduler):  # type: ignore[misc]
-    """For engines that schedule ahead (EAGLE, draft models, MTP on GPU)."""
+    """For engines that schedule ahead (EAGLE, draft models, MTP, DFlash and DSpark on GPU)."""
 
 
 def scheduler_class(*, async_scheduling: bool) -> str:

@@ -43,21 +43,30 @@ class Completions:
         self._tenants = tenants
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request.
+
+        The client has all of the answer before the service ends its work on it, which takes up no turn of the
+        loop: whoever asks next finds the request on record.
+        """
         try:
             response = await self._service.respond(await self._request(scope, receive))
             streaming = response.content_type.startswith("text/event-stream")
-            whole = None if streaming else b"".join([part async for part in response.body])
+            whole = None if streaming else await _whole(response)
         except Exception as error:  # noqa: BLE001 - the client is told, and so is the log
             await self._failed(error, scope, send)
             return
         self._metrics.on_response(response.status)
         async with aclosing(response.body) as body:
             await send(_start(response, whole))
-            if whole is None:
-                async for part in body:
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": whole or b""})
+            more = whole is None
+            if whole is not None:
+                await send({"type": "http.response.body", "body": whole})
+            async for part in body:
+                if more:
+                    more = not response.complete()
+                    await send({"type": "http.response.body", "body": part, "more_body": more})
+            if more:
+                await send({"type": "http.response.body", "body": b""})
 
     async def _request(self, scope: Scope, receive: Receive) -> RoutedRequest:
         # Of repeated headers the last, which a gateway in between put there.
@@ -86,6 +95,15 @@ class Completions:
         headers = _raw({**error.headers(), "content-length": str(len(data)), "content-type": _JSON})
         await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
         await send({"type": "http.response.body", "body": data})
+
+
+async def _whole(response: Response) -> bytes:
+    parts = []
+    async for part in response.body:
+        parts.append(part)
+        if response.complete():
+            break
+    return b"".join(parts)
 
 
 def _start(response: Response, whole: bytes | None) -> Message:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Final
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
+from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError, assembled
 from replicas.request_router import place
+
+_log = logging.getLogger(__name__)
+
+_END_S: Final = 60.0
+"""How long a stream may take to end after its last frame."""
 
 
 class ServePool:
@@ -22,11 +28,15 @@ class ServePool:
         self._stream: Any = handle.options(method_name="serve", stream=True)
         self._status: Any = handle.options(method_name="status")
         self._handle = handle
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def serve(
         self, call: Call, home: str = "", avoid: frozenset[str] = frozenset()
     ) -> AsyncGenerator[Frame, None]:
         """Frames of one call; closing the generator cancels it on the replica.
+
+        They end with the one that has the ending. That Serve's stream is over comes a round later, and is
+        nothing that anybody should wait for.
 
         The replica `home` is tried first, and those to avoid are not, where the pool chooses with
         `replicas.request_router`.
@@ -37,8 +47,14 @@ class ServePool:
         response = _placed(self._stream, home, avoid).remote(call)
         complete = False
         try:
-            async for frame in response:
+            async for parts in response:
+                frame = assembled(parts)
+                if frame.ending is not None:
+                    complete = True
+                    self._let_end(response)
                 yield frame
+                if complete:
+                    return
             complete = True
         except (RayError, RayServeException) as error:
             raise _translated(error) from error
@@ -73,6 +89,11 @@ class ServePool:
         """See `router.renewing.RenewablePool`."""
         return any(answer is True for answer in await self._told("renew", replica, drain_s, limit_s=limit_s))
 
+    def _let_end(self, response: Any) -> None:
+        task = asyncio.create_task(_read_out(response), name="end-of-stream")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
     async def _told(self, method: str, *given: Any, limit_s: float) -> list[Any]:
         """What all replicas answer; of one that cannot be reached an exception. None are there: nothing."""
         try:
@@ -81,6 +102,17 @@ class ServePool:
             )
         except (RayError, RayServeException, TimeoutError) as error:
             raise _gone(error) from error
+
+
+async def _read_out(response: Any) -> None:
+    """Read a stream to its end, of which all frames are there: dropped before, Serve would cancel it."""
+    try:
+        async with asyncio.timeout(_END_S):
+            async for _ in response:
+                pass
+    except Exception as error:  # noqa: BLE001 - its answer is complete, and polls tell how the replica is
+        _log.debug("a stream whose answer is complete did not end: %s", error)
+        response.cancel()
 
 
 def _placed(handle: Any, home: str, avoid: frozenset[str], *, only: bool = False) -> Any:

@@ -41,6 +41,9 @@ class Response:
     content_type: str
     headers: Mapping[str, str]
     body: AsyncGenerator[bytes, None]
+    """Who has read the last part reads on: the request is recorded then, without waiting for anything."""
+    complete: Callable[[], bool] = bool
+    """Whether the part that was read last is known to end the answer."""
 
 
 class RoutingService:
@@ -95,6 +98,7 @@ class RoutingService:
             content_type=first.content_type,
             headers=headers(dispatch.decision, task=dispatch.task, policy=dispatch.policy_label),
             body=self._body(dispatch, first, frames),
+            complete=lambda: dispatch.ending is not None,
         )
 
     def _begin(self, request: RoutedRequest) -> Dispatch:

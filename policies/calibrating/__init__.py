@@ -1,15 +1,18 @@
 """A calibration: which requests to send, and what their answers say of acceptance, time and policy."""
 
+from policies.calibrating.averages import Average
+from policies.calibrating.by_side import SideResult
 from policies.calibrating.cells import cells
-from policies.calibrating.domains import DomainResult, SideResult, domain_results
+from policies.calibrating.domains import DomainResult, domain_results
 from policies.calibrating.figures import Figure
 from policies.calibrating.measured import Measured, Side
 from policies.calibrating.plan import Block, PoolFacts, Wanted, blocks, sides
 from policies.calibrating.recommend import Expected, Known, Recommended, recommended
 from policies.calibrating.sampling import SamplingResult, sampling_results
-from policies.calibrating.surface import Point, file_entries, surface
+from policies.calibrating.surface import Point, contexts_ran, file_entries, surface, typical_context
 
 __all__ = [
+    "Average",
     "Block",
     "DomainResult",
     "Expected",
@@ -25,10 +28,12 @@ __all__ = [
     "Wanted",
     "blocks",
     "cells",
+    "contexts_ran",
     "domain_results",
     "file_entries",
     "recommended",
     "sampling_results",
     "sides",
     "surface",
+    "typical_context",
 ]

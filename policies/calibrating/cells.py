@@ -23,14 +23,16 @@ def cells(measured: Sequence[Measured], *, top_p: float) -> dict[CellKey, dict[s
         if one.side.top_p == top_p:
             for key, counts in _shown(one):
                 gathered[key][one.prompt].append(counts)
-    return {
-        key: pooled(
-            {name: count / len(answers) for name, count in counts.items()}
-            for answers in by_prompt.values()
-            for counts in answers
-        )
-        for key, by_prompt in gathered.items()
-    }
+    return {key: one_per_prompt(by_prompt) for key, by_prompt in gathered.items()}
+
+
+def one_per_prompt(by_prompt: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, float]:
+    """The counters of answers, added up as if each prompt had one answer: the mean of its answers."""
+    return pooled(
+        {name: count / len(answers) for name, count in counts.items()}
+        for answers in by_prompt.values()
+        for counts in answers
+    )
 
 
 def _shown(one: Measured) -> Iterator[tuple[CellKey, Mapping[str, float]]]:

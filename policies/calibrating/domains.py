@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from policies.acceptance import draft_acceptance_rate, level, measured_length, pooled
-from policies.calibrating.figures import Figure, alpha_of, mean_ratio, rate
-from policies.calibrating.measured import Measured, Side
-from policies.evidence import counters
+from policies.acceptance import level
+from policies.calibrating.by_side import SideResult, counts_of, side_result
+from policies.calibrating.figures import Figure, alpha_of, rate
+from policies.calibrating.measured import Measured
+from policies.calibrating.plan import plain_profile
 
 POOR: Final = 0.5
 """Below it drafts are wrong more often than right, and a drafter that is a model hardly ever pays."""
@@ -20,33 +19,6 @@ GRAY: Final = 0.6
 
 Zone = Literal["poor", "gray", "good"]
 Verdict = Literal["pays", "loses", "unclear"]
-
-
-class SideResult(NamedTuple):
-    """All answers of a domain on one side.
-
-    Attributes:
-        side: What was asked for.
-        requests: Answers that were decoded so.
-        elsewhere: Answers that the service decoded on another pool or with another k; they do not count here.
-        steps: Target passes.
-        acceptance_length: Tokens per step.
-        draft_acceptance_rate: Accepted over proposed draft tokens, as vLLM reports it.
-        tpot_ms: Decode time per token, over all answers together.
-        ttft_ms: The median time to the first token.
-        tpot_ratio: Time per token over that of plain decoding with the same batch, prompt by prompt: below 1
-            is faster. Plain decoding is that of the pool without a drafter, where there is one.
-    """
-
-    side: Side
-    requests: int
-    elsewhere: int
-    steps: int
-    acceptance_length: float | None
-    draft_acceptance_rate: float | None
-    tpot_ms: float | None
-    ttft_ms: float | None
-    tpot_ratio: Figure | None
 
 
 class DomainResult(NamedTuple):
@@ -94,12 +66,11 @@ def domain_results(
         reference_ks: The k that alpha is quoted at, by pool; it must have been measured.
     """
     found: list[DomainResult] = []
-    plain = {one.side.profile for one in measured if not one.side.k}
-    plain = plain - reference_ks.keys() or plain
+    plain = plain_profile({one.side.profile for one in measured if not one.side.k}, reference_ks.keys())
     for domain in dict.fromkeys(one.domain for one in measured):
         own = [one for one in measured if one.domain == domain]
         found += [
-            _domain(domain, profile, own, base, reference_k=reference_k, plain=min(plain, default=""))
+            _domain(domain, profile, own, base, reference_k=reference_k, plain=plain)
             for profile, reference_k in reference_ks.items()
             if any(one.side.profile == profile and one.side.k for one in own)
         ]
@@ -109,11 +80,6 @@ def domain_results(
 def zone_of(alpha: float) -> Zone:
     """How people call this effective acceptance."""
     return "poor" if alpha < POOR else "gray" if alpha < GRAY else "good"
-
-
-def counts_of(measured: Iterable[Measured]) -> dict[str, float]:
-    """The counters of answers, added up; answers whose steps cannot be true are left out."""
-    return pooled(counters(one.steps) for one in measured if one.steps.problem() is None)
 
 
 def _domain(
@@ -133,7 +99,9 @@ def _domain(
     positions = counts_of(one for one in alone if one.k == largest)
     alpha = alpha_of(at_reference, reference_k=reference_k)
     sides = tuple(
-        _side(side, [one for one in own if one.side == side], [one for one in own if _is_plain(one, plain)])
+        side_result(
+            side, [one for one in own if one.side == side], [one for one in own if _is_plain(one, plain)]
+        )
         for side in sorted({one.side for one in own if one.side.profile == profile or _is_plain(one, plain)})
     )
     timed = [
@@ -169,41 +137,3 @@ def _verdict(ratio: Figure | None) -> Verdict:
 
 def _is_plain(one: Measured, profile: str) -> bool:
     return one.as_asked and not one.k and one.profile == profile
-
-
-def _side(side: Side, answers: Sequence[Measured], plain: Sequence[Measured]) -> SideResult:
-    as_asked = [one for one in answers if one.as_asked]
-    counts = counts_of(as_asked)
-    timed = [one for one in as_asked if one.tpot_s is not None]
-    tokens = sum(one.tokens - 1 for one in timed)
-    return SideResult(
-        side=side,
-        requests=len(as_asked),
-        elsewhere=len(answers) - len(as_asked),
-        steps=sum(len(one.accepted) for one in as_asked),
-        acceptance_length=measured_length(counts),
-        draft_acceptance_rate=draft_acceptance_rate(counts),
-        tpot_ms=1000 * math.fsum(one.decode_s for one in timed) / tokens if tokens else None,
-        ttft_ms=1000 * median(one.ttft_s for one in as_asked) if as_asked else None,
-        tpot_ratio=_ratio(side, as_asked, plain),
-    )
-
-
-def _ratio(side: Side, answers: Sequence[Measured], plain: Sequence[Measured]) -> Figure | None:
-    """Over plain decoding of the same prompts, sampled the same way, with the same batch."""
-    if any(one.side == side for one in plain):
-        return None
-    plain_s = _times(one for one in plain if one.side[2:] == side[2:])
-    own_s = _times(answers)
-    return mean_ratio([own_s[prompt] / plain_s[prompt] for prompt in own_s if prompt in plain_s])
-
-
-def _times(answers: Iterable[Measured]) -> dict[str, float]:
-    """The time per token of each prompt, over its answers."""
-    seconds: dict[str, float] = defaultdict(float)
-    tokens: dict[str, int] = defaultdict(int)
-    for one in answers:
-        if one.tpot_s is not None:
-            seconds[one.prompt] += one.decode_s
-            tokens[one.prompt] += one.tokens - 1
-    return {prompt: seconds[prompt] / tokens[prompt] for prompt in tokens}

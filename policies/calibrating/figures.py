@@ -14,6 +14,8 @@ from policies.off_policy.estimator import student
 CONFIDENCE: Final = 0.9
 """Of all intervals."""
 _FEWEST: Final = 2
+_FEW: Final = {1: 6.3138, 2: 2.9200}
+"""Student's two-sided quantile of 90 % for one and two degrees of freedom."""
 _NO_PRIOR: Final = 1e-6
 
 
@@ -66,6 +68,11 @@ def alpha_of(counts: Mapping[str, float], *, reference_k: int) -> Figure | None:
     return None if found is None else Figure(found.alpha, *found.interval)
 
 
+def student_90(freedom: float) -> float:
+    """Student's two-sided quantile of 90 %, at least that of one degree of freedom."""
+    return _FEW.get(max(1, int(freedom))) or student(CONFIDENCE, freedom)
+
+
 def mean_ratio(ratios: Sequence[float]) -> Figure | None:
     """The geometric mean of ratios of two sides, one for each prompt, with Student's interval.
 
@@ -76,5 +83,5 @@ def mean_ratio(ratios: Sequence[float]) -> Figure | None:
         return None
     mean = math.fsum(logs) / len(logs)
     variance = math.fsum((one - mean) ** 2 for one in logs) / (len(logs) - 1)
-    half = student(CONFIDENCE, len(logs) - 1.0) * math.sqrt(variance / len(logs))
+    half = student_90(len(logs) - 1.0) * math.sqrt(variance / len(logs))
     return Figure(math.exp(mean), math.exp(mean - half), math.exp(mean + half))

@@ -34,7 +34,8 @@ class Measured:
 
     `side` is what was asked for; `task`, `tenant`, `profile` and `k` are what the service did. Times in
     seconds: from the first token to the last, and to the first. `replays` are counters of what the copying
-    drafters of the service would have done for this answer at every k, by profile.
+    drafters of the service would have done for this answer at every k, by profile. `block` numbers what was
+    asked at once; None where nobody knows.
     """
 
     prompt: str
@@ -51,6 +52,7 @@ class Measured:
     drafted: tuple[int, ...]
     accepted: tuple[int, ...]
     replays: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    block: int | None = None
 
     @property
     def steps(self) -> RequestSteps:
@@ -61,6 +63,16 @@ class Measured:
     def tpot_s(self) -> float | None:
         """Decode time per token after the first; None where there was no such token, or no time."""
         return self.decode_s / (self.tokens - 1) if self.tokens > 1 and self.decode_s > 0 else None
+
+    @property
+    def context(self) -> float:
+        """Tokens of context half-way through the answer."""
+        return self.prompt_tokens + self.tokens / 2
+
+    @property
+    def occasion(self) -> object:
+        """Equal for answers that were decoded at once; where nobody knows, for those of one prompt."""
+        return self.prompt if self.block is None else self.block
 
     @property
     def as_asked(self) -> bool:

@@ -8,6 +8,7 @@ cut short has measured all domains about as well, and no domain meets the machin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from itertools import cycle, islice, zip_longest
 from typing import Final, NamedTuple, TypeVar
@@ -27,6 +28,8 @@ class PoolFacts(NamedTuple):
     replicas: int
     capacity: int
     is_model: bool = False
+    least_asked: int = 1
+    """Tokens a drafting model works for in every pass at least; see `policies.decide.Pool`."""
 
     @property
     def slots(self) -> int:
@@ -65,16 +68,20 @@ def sides(pools: Sequence[PoolFacts], wanted: Wanted) -> list[Side]:
     """Every side: plain and with each k at the base; other batches, and other ways to sample, at one k.
 
     Plain decoding is measured on every pool: without it nobody can tell what a drafter's pool takes for its
-    drafts from what it takes anyway. Sampling does not change the time of a step, so plain decoding is
-    measured at the base only.
+    drafts from what it takes anyway. Sampled in other ways it is measured on one of them, as what drafts are
+    compared with.
     """
     temperature, top_p = wanted.temperatures[0], wanted.top_ps[0]
+    varied = [(other, top_p) for other in wanted.temperatures[1:]]
+    varied += [(temperature, other) for other in wanted.top_ps[1:]]
     found = [
         Side(pool.profile, 0, temperature, top_p, batch)
         for pool in pools
         for batch in wanted.batches
         if batch <= pool.slots
     ]
+    plain = plain_profile({pool.profile for pool in pools}, {pool.profile for pool in pools if pool.max_k})
+    found += [Side(plain, 0, *sampling, wanted.batches[0]) for sampling in varied if pools]
     for pool in pools:
         highest = min(pool.max_k, wanted.most_k)
         if highest < 1:
@@ -89,10 +96,13 @@ def sides(pools: Sequence[PoolFacts], wanted: Wanted) -> list[Side]:
             for batch in wanted.batches[1:]
             if batch <= pool.slots
         ]
-        varied = [(other, top_p) for other in wanted.temperatures[1:]]
-        varied += [(temperature, other) for other in wanted.top_ps[1:]]
         found += [Side(pool.profile, reference, *sampling, wanted.batches[0]) for sampling in varied]
     return list(dict.fromkeys(found))
+
+
+def plain_profile(profiles: AbstractSet[str], drafting: AbstractSet[str]) -> str:
+    """The pool whose plain decoding drafts are compared with: one without a drafter, where there is one."""
+    return min(profiles - drafting or profiles, default="")
 
 
 def blocks(

@@ -153,7 +153,7 @@ def _with_bands(policy: RoutingPolicy, known: Known) -> Iterator[_Edit]:
 def rows(policy: RoutingPolicy, known: Known) -> list[Evidence]:
     """What is known of each task on each pool that drafts, over all temperatures."""
     learner, found = known.learner(), []
-    for profile in [pool.profile for pool in known.pools if pool.max_k > 0]:
+    for profile, least_asked in [(pool.profile, pool.least_asked) for pool in known.pools if pool.max_k > 0]:
         for task in dict.fromkeys(task for task, _ in known.tasks()):
             own = {
                 key: counts
@@ -171,7 +171,8 @@ def rows(policy: RoutingPolicy, known: Known) -> list[Evidence]:
             believed = learner.believed(name, task, total, effective)
             steps = sum(counts.get("steps", 0.0) for key, counts in own.items() if not key.is_of_replays)
             requests = total.get("requests", 0.0) if replayed else 0.0
-            found.append(_row(profile, task, believed, steps, requests))
+            row = _row(profile, task, believed, steps, requests)
+            found.append(row.model_copy(update={"least_asked": least_asked}))
     return found
 
 
@@ -199,6 +200,7 @@ def expected_arms(policy: RoutingPolicy, known: Known) -> Iterator[Expected]:
             known.costs[pool.profile].step_time,
             cost_error=known.cost_errors[pool.profile],
             drafter_is_model=pool.is_model,
+            least_asked=pool.least_asked,
             replicas=pool.replicas,
             capacity=pool.capacity,
         )

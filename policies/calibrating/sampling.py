@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from policies.calibrating.domains import counts_of
+from policies.calibrating.by_side import counts_of
 from policies.calibrating.figures import Figure, alpha_of, mean_ratio
 from policies.calibrating.measured import Measured
 

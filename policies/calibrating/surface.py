@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from policies.acceptance import level, pooled
+from policies.calibrating.measured import Measured
 from policies.calibrating.plan import PoolFacts
 from policies.cells import CellKey
 from policies.cost import Calibrated
@@ -14,6 +17,8 @@ from policies.suggest.evidence import Evidence
 
 CONTEXTS: Final = (256.0, 1024.0, 4096.0)
 _BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+_FACTOR: Final = 2.0
+"""Within it a context is about another one: step times are linear in it."""
 _NEVER: Final = 0.999
 
 
@@ -29,7 +34,8 @@ class Point(NamedTuple):
         half_width: Of the interval of 90 % around it, from the error of the step times.
         plain_ms: A plain step.
         speculative_ms: A step with drafts.
-        measured: Whether requests ran with this batch and k; elsewhere the cost model says it.
+        measured: Whether a batch of requests ran with this k and about this context, up to twice as much or
+            half of it; elsewhere the cost model says it.
     """
 
     profile: str
@@ -47,7 +53,8 @@ def surface(
     pools: Sequence[PoolFacts],
     costs: Mapping[str, Calibrated],
     evidence: Mapping[CellKey, Mapping[str, float]],
-    ran: set[tuple[str, int, int]],
+    ran: Mapping[tuple[str, int, int], Sequence[float]],
+    contexts: Collection[float] = CONTEXTS,
 ) -> list[Point]:
     """The surface of every pool that drafts and whose step times were measured.
 
@@ -55,14 +62,15 @@ def surface(
         pools: The pools.
         costs: Their step times.
         evidence: Cells, which say how often a drafter offers anything: what it does not offer costs nothing.
-        ran: Profile, k and batch of what was measured.
+        ran: The contexts of what was measured, by profile, k and batch; see `contexts_ran`.
+        contexts: Tokens of context of each request, to tell the surface at.
     """
     found = []
     for pool in pools:
         row = _coverage(pool, evidence)
         for batch in [one for one in _BATCHES if one <= pool.slots]:
             for k in range(1, pool.max_k + 1):
-                for context in CONTEXTS:
+                for context in sorted(contexts):
                     at = break_even(row, costs, k=k, requests=batch, context=context)
                     if at is not None:
                         found.append(
@@ -75,19 +83,45 @@ def surface(
                                 round(at.half_width, 4),
                                 round(1000 * at.plain_s, 4),
                                 round(1000 * at.speculative_s, 4),
-                                (pool.profile, k, batch) in ran,
+                                _near(context, ran.get((pool.profile, k, batch), ())) >= batch,
                             )
                         )
     return found
 
 
+def contexts_ran(measured: Iterable[Measured]) -> dict[tuple[str, int, int], list[float]]:
+    """The context of every answer, by the profile and k it was decoded with and its batch."""
+    found: dict[tuple[str, int, int], list[float]] = defaultdict(list)
+    for one in measured:
+        found[one.profile, one.k, one.side.batch].append(one.context)
+    return found
+
+
+def typical_context(measured: Iterable[Measured]) -> float:
+    """The median context of answers, to two digits; that of `CONTEXTS` in the middle without any."""
+    found = median([one.context for one in measured] or CONTEXTS)
+    return float(f"{found:.2g}")
+
+
 def file_entries(points: Sequence[Point], profile: str) -> list[dict[str, Any]]:
     """A pool's surface as the calibration file has it."""
     return [
-        {"k": one.k, "batch": one.batch, "context": one.context, "alpha": one.alpha}
+        {
+            "k": one.k,
+            "batch": one.batch,
+            "context": one.context,
+            "alpha": one.alpha,
+            "half_width": one.half_width,
+            "measured": one.measured,
+        }
         for one in points
         if one.profile == profile
     ]
+
+
+def _near(context: float, ran: Sequence[float]) -> int:
+    """How many of the contexts are about this one."""
+    return sum(context <= _FACTOR * one <= _FACTOR * _FACTOR * context for one in ran)
 
 
 def _coverage(pool: PoolFacts, evidence: Mapping[CellKey, Mapping[str, float]]) -> Evidence:
@@ -105,4 +139,5 @@ def _coverage(pool: PoolFacts, evidence: Mapping[CellKey, Mapping[str, float]]) 
         interval=None,
         coverage=coverage or (1.0,),
         steps=0.0,
+        least_asked=pool.least_asked,
     )

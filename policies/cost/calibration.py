@@ -3,13 +3,15 @@
     {"format": "specroute/calibration/v1", "model": "…", "machine": "…",
      "profiles": {"ngram": {"step_time_ms": {"base": 21.5, "wide": 14.2, …}, "relative_error": 0.06,
                             "steps": 3000,
-                            "break_even": [{"k": 4, "batch": 1, "context": 512, "alpha": 0.21}, …]}},
+                            "break_even": [{"k": 4, "batch": 1, "context": 512, "alpha": 0.21,
+                                            "half_width": 0.02, "measured": true}, …]}},
      "acceptance": [{"profile": "ngram", "task": "code", "temperature": "low", "tenant": "anonymous",
                      "replayed": false, "counters": {"requests": 8, "steps": 310, …}}, …]}
 
 What `GET /admin/v1/cost` answers is such a file, `specroute calibrate` writes one with all of it.
 Coefficients that are left out are 0. `break_even` follows from the step times, and is there for people: the
-effective acceptance at which drafts pay, null where none does. `acceptance` are additive counters as
+effective acceptance at which drafts pay, null where none does, with half of its interval of 90 % and whether
+requests ran so; files of earlier versions lack these two. `acceptance` are additive counters as
 `policies.evidence` and `policies.replay` make them, of a tenant's requests of a task at a temperature.
 """
 
@@ -65,6 +67,8 @@ class _BreakEven(_Part):
     batch: float = Field(ge=1)
     context: float = Field(ge=0)
     alpha: float | None = Field(ge=0, le=1)
+    half_width: float | None = Field(None, ge=0, le=1)
+    measured: bool | None = None
 
 
 class _Cell(_Part):

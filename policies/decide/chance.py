@@ -111,12 +111,13 @@ def _explored_k(pool: Pool, context: Context, decided_k: int) -> int:
     """At the largest k a copying drafter shows most, and costs little.
 
     A model that drafts works for its whole batch at the largest k of any request in it, so there positions
-    are learned one after the other, and where requests share batches not beyond what suits the crowd.
+    are learned one after the other, and where requests share batches not beyond what suits the crowd. One
+    that drafts all tokens at once does so anyway.
     """
     policy = context.policy
     if decided_k == 0 or policy.k.mode != "adaptive":
         return max(1, reference_k(pool, policy))
-    if not pool.drafter_is_model:
+    if not pool.drafter_counts_k:
         return largest_k(pool, policy)
     return min(decided_k + 1, largest_k(pool, policy))
 

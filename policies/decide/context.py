@@ -72,6 +72,8 @@ class Pool(NamedTuple):
         step_time: Seconds of a target pass by what the pass works on.
         cost_error: Relative standard deviation of predicted decode times around measured ones.
         drafter_is_model: Whether drafting itself takes time, by the largest k of the batch, even at k = 0.
+        least_asked: Tokens that such a drafter works for in every pass at least: one, which keeps its cache,
+            or all `max_k` where they come from one pass whatever is asked for.
         available: Whether anybody answers there.
         replicas: Engines; a request joins one of them.
         in_flight: Requests there, this router's and those others are known to have.
@@ -93,6 +95,7 @@ class Pool(NamedTuple):
     step_time: PassTimer
     cost_error: float = 0.0
     drafter_is_model: bool = False
+    least_asked: int = 1
     available: bool = True
     replicas: int = 1
     in_flight: int = 0
@@ -110,6 +113,11 @@ class Pool(NamedTuple):
     def full(self) -> bool:
         """Whether a further request would wait."""
         return self.in_flight >= self.capacity
+
+    @property
+    def drafter_counts_k(self) -> bool:
+        """Whether the largest k of a batch is everybody's drafter cost."""
+        return self.drafter_is_model and self.least_asked <= 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ pass that reads its prompt:
 The second term of the interactive cost is what makes a large batch unwilling to draft, requests of like k
 seek each other, and one engine not take everything: the largest k of a batch is everybody's drafter cost. It
 counts c times, the pool's crowding; and where the pool has one k for all (`policies.crowds`), nobody asks for
-more, and everybody's passes are taken to ask for as much.
+more, and everybody's passes are taken to ask for as much. A drafter whose tokens all come from one pass works
+for all of them in every pass, also in those of requests that decode plainly there.
 
 Where more comes than a pool can do, its delays do not multiply, they queue: who joins comes last. Spread over
 all pools an overload slows down everybody; in one of them it leaves the others quick. So there the delay
@@ -49,8 +50,9 @@ class Engine:
             load.requests * part,
             1.0 - (1.0 - load.verifying) ** part,
             load.drafted * part,
-            # A model that drafts runs for the largest k of the batch, and once where nobody asks for any.
-            max(1.0, asked) if pool.drafter_is_model else 0.0,
+            # A model that drafts runs for the largest k of the batch, once where nobody asks for any, and
+            # for all it can where it drafts them all at once.
+            max(float(pool.least_asked), asked) if pool.drafter_is_model else 0.0,
             load.context * part,
             0.0,
             pool.reading,

@@ -82,9 +82,12 @@ def board(context: Context, *, cached: bool = True) -> Board:
 
 
 def largest_k(pool: Pool, policy: EffectivePolicy) -> int:
-    """The most draft tokens per step that the pool, its crowd and the policy allow."""
+    """The most draft tokens per step that the pool, its crowd and the policy allow.
+
+    The crowd has no say where the policy leaves the choice of k to nobody, or to the engine.
+    """
     most = min(policy.k.max, pool.max_k)
-    return most if pool.cap is None else min(most, pool.cap)
+    return most if pool.cap is None or policy.k.mode != "adaptive" else min(most, pool.cap)
 
 
 def reference_k(pool: Pool, policy: EffectivePolicy) -> int:

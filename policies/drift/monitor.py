@@ -145,6 +145,17 @@ class DriftMonitor:
             return ()
         return _rotted(profile, state, task, change, now_s)
 
+    def redrafted(self, profile: str) -> None:
+        """The profile has another drafter: references and falls of the one before say nothing of it."""
+        state = self._profiles.get(profile)
+        if state is None:
+            return
+        for watched in state.watched.values():
+            watched.detector.restart()
+            watched.seen_s.clear()
+        state.falls.clear()
+        state.mix.restart()
+
     def _watch(self, profile: str, task: str) -> _Watched:
         state = self._profiles.setdefault(profile, _Profile())
         self._profiles.move_to_end(profile)

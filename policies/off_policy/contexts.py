@@ -95,6 +95,7 @@ def _logged_pool(pool: Pool) -> dict[str, Any]:
         "step_time": list(pool.step_time),
         "cost_error": pool.cost_error,
         "drafter_is_model": pool.drafter_is_model,
+        "least_asked": pool.least_asked,
         "available": pool.available,
         "replicas": pool.replicas,
         "in_flight": pool.in_flight,

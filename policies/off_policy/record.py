@@ -65,6 +65,8 @@ class LoggedPool(_Logged):
     """Relative standard deviation of predicted decode times around measured ones."""
     drafter_is_model: bool
     """Whether drafting takes time of its own."""
+    least_asked: int = Field(1, ge=0)
+    """Tokens such a drafter works for in every pass at least."""
     available: bool
     """Whether anybody answered there."""
     replicas: int = Field(ge=1)

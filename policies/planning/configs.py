@@ -19,6 +19,13 @@ KNOWN_TYPES: Final = LIKE_LLAMA | WITH_EXPERTS
 _GEMMA: Final = frozenset({"gemma2", "gemma3_text"})
 _TIED: Final = _GEMMA | {"smollm3"}  # where config.json may leave tie_word_embeddings out
 _COUNTS_EXPERTS: Final = ("n_routed_experts", "num_local_experts", "num_experts")
+MTP_LAYERS: Final = (
+    "num_nextn_predict_layers",
+    "mtp_num_hidden_layers",
+    "num_mtp_layers",
+    "num_mtp_modules",
+)
+"""Where a model says how many layers of its own draft, by architecture."""
 _OTHER_LAYERS: Final = frozenset({"linear_attention", "mamba", "recurrent", "conv", "rwkv"})
 _NAMES_BY_WINDOW: Final = frozenset({"sliding_attention", "local", "chunked_attention"})
 _MOST: Final = 10**8
@@ -75,7 +82,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         norms=4 if kind in _GEMMA else 2,
         head_norms=_head_norms(config, kind, head_size),
         sinks=heads if kind == "gpt_oss" else 0,
-        drafting_layers=_number(config, "num_nextn_predict_layers", 0, least=0),
+        drafting_layers=max(_number(config, key, 0, least=0) for key in MTP_LAYERS),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,6 +13,30 @@ from policies.planning.shapes import Shape
 NOTHING: Final = Parameters(0, 0, 0, 0, 0, 0, 0)
 LOOKUPS: Final = frozenset({"none", "ngram", "suffix"})
 _AUXILIARY_STATES: Final = 3  # EAGLE-3 reads a low, a middle and a high layer of the target
+_BLOCK_STATES: Final = 5  # and a DFlash block usually five of its layers
+_WITH_FOLDER: Final = frozenset({"draft_model", "medusa", "eagle", "eagle3", "dflash", "dspark"})
+_EAGLE: Final = frozenset({"eagle", "eagle3"})
+_BLOCKS: Final = frozenset({"dflash", "dspark"})
+_LAYER_IDS: Final = (
+    "target_layer_ids",
+    "dspark_target_layer_ids",
+    "aux_hidden_state_layer_ids",
+    "eagle_aux_hidden_state_layer_ids",
+)
+_HEAD_LAYERS: Final = 8
+_NAMES: Final = ("architectures", "model_type", "speculators_model_type")
+_TELLING: Final = ("dflash_config", "draft_vocab_size", "medusa_num_heads")
+_MARKS: Final = (
+    ("dspark", "dspark"),
+    ("dflash", "dflash"),
+    ("eagle3", "eagle3"),
+    ("peagle", "eagle3"),
+    ("draft_vocab_size", "eagle3"),
+    ("eagle", "eagle"),
+    ("medusa", "medusa"),
+)
+"""What tells of a method in a configuration, the surest first."""
+_FUSION: Final = frozenset({"fc.weight", "model.fc.weight"})  # joins hidden states and embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +86,59 @@ def draft_of(method: str, target: Shape, config: Mapping[str, Any] | None) -> Dr
     if method == "medusa":
         return Draft(method, _medusa(target, config), one_pass=True)
     shape = shape_of(config)
-    if method == "draft_model":
-        return Draft(method, parameters(shape), shape)
-    if method == "eagle3":
-        return Draft(method, _eagle3(target, shape, config), shape)
-    return Draft(method, _eagle(target, shape), shape, shared_output=output)
+    if method in _BLOCKS:
+        counts = _block(target, shape, config)
+    elif method == "draft_model":
+        counts = parameters(shape)
+    else:
+        counts = _eagle3(target, shape, config) if method == "eagle3" else _eagle(target, shape)
+    is_whole = counts.output or method == "draft_model"
+    return Draft(method, counts, shape, 0 if is_whole else output, one_pass=method in _BLOCKS)
 
 
-def method_of(config: Mapping[str, Any]) -> str:
-    """The method a drafter was made for, by its config.json; a plain language model is a `draft_model`."""
-    names = f"{config.get('architectures')} {config.get('model_type')}".lower()
-    if "eagle3" in names or "draft_vocab_size" in config:
+def head_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A head's configuration with its layer's beside it: the `speculators` format keeps that apart."""
+    layer = config.get("transformer_layer_config")
+    return {**layer, **config} if isinstance(layer, Mapping) else config
+
+
+def method_of(config: Mapping[str, Any], tensors: Collection[str] = ()) -> str:
+    """The method a drafter was made for, by its config.json; a plain language model is a `draft_model`.
+
+    `tensors` are the names of its weights, where they are known: EAGLE heads are often called as the model
+    that their layer is taken from.
+    """
+    said = [str(config.get(key)) for key in _NAMES] + [key for key in _TELLING if key in config]
+    words = " ".join(said).lower()
+    if (named := next((method for mark, method in _MARKS if mark in words), None)) is not None:
+        return named
+    if any(name.startswith("midlayer.") for name in tensors):
         return "eagle3"
-    if "eagle" in names:
-        return "eagle"
-    if "medusa" in names or "medusa_num_heads" in config:
-        return "medusa"
-    return "draft_model"
+    return "eagle" if _FUSION.intersection(tensors) else "draft_model"
+
+
+def other_method(method: str, config: Mapping[str, Any], tensors: Collection[str] = ()) -> str | None:
+    """The method that a drafter was made for instead of `method`; None where it may be what is asked for.
+
+    Engines give an EAGLE head its name themselves, and Medusa heads theirs, so files that could be such heads
+    are taken for them: of an EAGLE head by its weights, or by having a few layers only. A target may carry
+    its DSpark block itself.
+    """
+    made_for = method_of(config, tensors)
+    if method not in _WITH_FOLDER or made_for == method:
+        return None
+    if method == "draft_model" or method_of(config) != "draft_model":
+        return made_for
+    if method == "dspark":
+        return None
+    if method == "medusa":
+        may_be = "num_attention_heads" not in config
+    elif tensors:
+        may_be = made_for in _EAGLE  # a DFlash block joins states as these do
+    else:
+        layers = config.get("num_hidden_layers")
+        may_be = not isinstance(layers, int) or layers <= _HEAD_LAYERS
+    return None if may_be else made_for
 
 
 def _kv(target: Shape, layers: int) -> Shape:
@@ -112,6 +172,33 @@ def _eagle(target: Shape, head: Shape) -> Parameters:
     fused = (head.hidden + target.hidden) * head.hidden
     return Parameters(
         0, 0, head.layers * layer.attention, head.layers * layer.mlp + fused, 0, 0, head.layers * layer.small
+    )
+
+
+def _block(target: Shape, block: Shape, config: Mapping[str, Any]) -> Parameters:
+    """DFlash (2026, arXiv 2602.06036): all k from one pass over layers that read fused states of the target.
+
+    Embedding and output are the target's, but for a draft vocabulary of its own. DSpark adds a transition of
+    low rank from each token to the next.
+    """
+    own = config.get("dflash_config")
+    found = [*([own] if isinstance(own, Mapping) else []), config]
+    layers = [one[key] for one in found for key in _LAYER_IDS if isinstance(one.get(key), list)]
+    states = len(layers[0]) if layers else _BLOCK_STATES
+    rank = config.get("markov_rank", 0)
+    vocabulary = config.get("draft_vocab_size") or 0
+    width = config.get("target_hidden_size") or target.hidden
+    if not all(isinstance(number, int) and number >= 0 for number in (rank, vocabulary, width)):
+        raise ShapeError("draft_vocab_size, target_hidden_size, markov_rank: expected whole numbers")
+    layer = layer_parameters(block, with_experts=False)
+    return Parameters(
+        embedding=0,
+        output=vocabulary * block.hidden,
+        attention=block.layers * layer.attention,
+        mlp=block.layers * layer.mlp + states * width * block.hidden,
+        experts=0,
+        router=0,
+        small=block.layers * layer.small + rank * (block.vocabulary + (vocabulary or block.vocabulary)),
     )
 
 

@@ -66,6 +66,9 @@ KNOWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "qwen3-1.7b": _config("qwen3", 151936, 2048, 28, 16, 8, 128, 6144, 40960, **_TIED),
     "qwen3-4b": _config("qwen3", 151936, 2560, 36, 32, 8, 128, 9728, 40960, **_TIED),
     "qwen3-8b": _config("qwen3", 151936, 4096, 36, 32, 8, 128, 12288, 40960),
+    "qwen3-8b-dflash-b16": _config(
+        "qwen3", *(151936, 4096, 5, 32, 8, 128, 12288, 40960), architectures=["DFlashDraftModel"]
+    ),
     "qwen3-14b": _config("qwen3", 151936, 5120, 40, 40, 8, 128, 17408, 40960),
     "qwen3-32b": _config("qwen3", 151936, 5120, 64, 64, 8, 128, 25600, 40960),
     "qwen3-32b-eagle3": _config(

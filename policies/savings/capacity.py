@@ -45,6 +45,8 @@ class EnginePool(NamedTuple):
     slots: int
     max_k: int = 0
     drafter_is_model: bool = False
+    least_asked: int = 1
+    """Tokens such a drafter works for in every pass at least; see `policies.decide.Pool`."""
 
 
 class Known(Protocol):
@@ -237,7 +239,7 @@ class _Loads:
             requests=batch,
             verifying=1.0 - (1.0 - min(1.0, arm.proposing)) ** batch,
             drafted=batch * arm.drafted,
-            asked=float(max(1, arm.k)) if arm.pool.drafter_is_model else 0.0,
+            asked=float(max(arm.pool.least_asked, arm.k)) if arm.pool.drafter_is_model else 0.0,
             context=batch * (work.prompt_tokens + work.output_tokens / 2),
             reading=min(_MOST_READING, batch / steps),
             chunk=work.prompt_tokens,

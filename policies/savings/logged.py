@@ -137,6 +137,7 @@ class LoggedTraffic:
                 slots=max(1, pool.capacity // pool.replicas),
                 max_k=pool.max_k,
                 drafter_is_model=pool.drafter_is_model,
+                least_asked=pool.least_asked,
             )
             for pool in self._pools
         ]

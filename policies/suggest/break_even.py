@@ -63,16 +63,17 @@ def break_even(
     if own is None or not row.coverage:
         return None
     plain_load = StepLoad(requests=requests, context=requests * context)
-    # A drafting model works for one token at least, also where nobody uses its drafts.
+    # A drafting model works for one token at least, some for all, also where nobody uses its drafts.
+    least = float(max(1, row.least_asked))
     plain_s, plain = min(
-        (cost.step_time.seconds(plain_load._replace(asked=float(profile == row.profile))), cost)
+        (cost.step_time.seconds(plain_load._replace(asked=least * (profile == row.profile))), cost)
         for profile, cost in measured.items()
     )
     drafts = StepLoad(
         requests=requests,
         verifying=1.0 - (1.0 - min(1.0, row.coverage[0])) ** requests,
         drafted=requests * expected_drafted(row.coverage, k),
-        asked=k,
+        asked=max(least, k),
         context=requests * context,
     )
     speculative_s = own.step_time.seconds(drafts)

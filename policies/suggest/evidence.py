@@ -27,6 +27,8 @@ class Evidence(BaseModel):
     coverage: tuple[float, ...]
     steps: float = Field(ge=0)
     replayed_requests: float = Field(default=0.0, ge=0)
+    least_asked: int = Field(default=1, ge=0)
+    """Tokens the pool's drafting model works for in every pass at least; see `policies.decide.Pool`."""
 
 
 def read_evidence(answer: object) -> list[Evidence]:

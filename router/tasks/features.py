@@ -8,11 +8,13 @@ backtrack.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain
 
 from policies.tasks import TASKS
+from router.tasks.line_starts import options, speakers
 from router.tasks.protocol import RequestText
 
 PIECE_CHARACTERS = 260
@@ -23,6 +25,8 @@ LONG_LINE_CHARACTERS = 300
 TASTE_CHARACTERS = 80
 MAX_GRAM = 4
 PREFIXES = range(4, 12)
+_WORDS_KEPT = 4096
+"""Words whose stems are remembered: a megabyte or two."""
 FIRST_UNSPACED = "\u0900"
 """From Devanagari upward, scripts whose words no word pattern finds: they are written without spaces, or with
 vowel signs that are no letters."""
@@ -37,7 +41,8 @@ _POLITE = (
     " per favore puoi pode você 请 pls plz"
 )
 _SOFTENERS = frozenset(_POLITE.split())
-_NAMES = "|".join(name for name in TASKS if name != "other")
+_LABELS = tuple(name for name in TASKS if name != "other")
+_NAMES = "|".join(_LABELS)
 # A prompt that names its own label is not evidence: the caller handles hints, and has a header for them.
 _SELF_LABEL = re.compile(
     rf"\b(?:task|label|category|class|route|intent)\s{{0,3}}[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"'\[]?(?:{_NAMES})\b"
@@ -45,10 +50,7 @@ _SELF_LABEL = re.compile(
     rf"(?:(?:this|that|it|me|the)\s+)?(?:(?:request|prompt|message|one|task)\s+)?(?:as|to|under)\s+(?:an?\s+)?"
     rf"[\"']?(?:{_NAMES})\b"
 )
-_OPTION = re.compile(r"(?:^|\n)[ \t]{0,4}(?:\(?[a-n1-9][).]|[a-h][:\uff1a]|-)[ \t]?(?=\S)", re.IGNORECASE)
-_LETTER_OPTION = re.compile(r"(?:^|\n|\s)\(?[a-d][).][ \t]", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_SPEAKER = re.compile(r"(?:^|\n)[A-Z][\w .]{1,28}: ")
 
 _CODE_LINE = re.compile(
     r"^\s{0,40}(?:def \w|class \w+[(:{]|import \w|from [\w.]+ import|#include|using namespace|public |"
@@ -65,12 +67,14 @@ class Zone:
 
     Attributes:
         text: Lower-cased.
+        pieces: Its words, and the marks that end a phrase, in order.
         grams: Sequences of one to four words; `^word` for the first word of a sentence; `stem*` for every
             beginning of a word.
         unspaced: Holds letters of scripts written without spaces.
     """
 
     text: str
+    pieces: Sequence[str]
     grams: frozenset[str]
     unspaced: bool
 
@@ -78,33 +82,44 @@ class Zone:
 def zone(text: str) -> Zone:
     """The zone of a text: linear in its length."""
     lowered = text.lower().replace("\u2019", "'")
+    pieces = _TOKEN.findall(lowered)
     return Zone(
-        text=lowered, grams=frozenset(_grams(lowered)), unspaced=max(lowered, default="") >= FIRST_UNSPACED
+        text=lowered,
+        pieces=pieces,
+        grams=frozenset(_grams(pieces)),
+        unspaced=max(lowered, default="") >= FIRST_UNSPACED,
     )
 
 
-def _grams(text: str) -> set[str]:
+def _grams(pieces: Iterable[str]) -> set[str]:
     grams: set[str] = set()
     every: set[str] = set()
-    for words in _sentences(text):
+    for words in _sentences(pieces):
         every.update(words)
-        for size in range(2, min(MAX_GRAM, len(words)) + 1):
-            grams.update(map(" ".join, zip(*(words[start:] for start in range(size)), strict=False)))
+        sequences = words
+        for size in range(1, min(MAX_GRAM, len(words))):
+            sequences = [f"{before} {word}" for before, word in zip(sequences, words[size:], strict=False)]
+            grams.update(sequences)
         for word in words:
             grams.add("^" + word)
             if word not in _SOFTENERS:
                 break
-    for length in PREFIXES:
-        grams.update([word[:length] + "*" for word in every if len(word) >= length])
+    grams.update(chain.from_iterable(map(_stems, every)))
     return grams | every
 
 
-def _sentences(text: str) -> Iterator[list[str]]:
+@lru_cache(_WORDS_KEPT)
+def _stems(word: str) -> tuple[str, ...]:
+    """`stem*` for the beginnings of a word."""
+    return tuple([word[:length] + "*" for length in PREFIXES if length <= len(word)])
+
+
+def _sentences(pieces: Iterable[str]) -> Iterator[list[str]]:
     """The words between two marks that end a phrase."""
     words: list[str] = []
-    for token in _TOKEN.findall(text):
-        if token not in _BREAKS:
-            words.append(token)
+    for piece in pieces:
+        if piece not in _BREAKS:
+            words.append(piece)
         elif words:
             yield words
             words = []
@@ -146,7 +161,8 @@ class Features:
     @cached_property
     def words(self) -> frozenset[str]:
         """All words of the last turn."""
-        return frozenset(_TOKEN.findall(self.lowered))
+        # A short one is all instruction.
+        return frozenset(self.ask.pieces if self.ask.text == self.lowered else _TOKEN.findall(self.lowered))
 
     @cached_property
     def lines(self) -> list[str]:
@@ -178,12 +194,12 @@ class Features:
     @cached_property
     def options(self) -> int:
         """Lines that look like the options of a multiple choice."""
-        return max(len(_OPTION.findall(self.turn)), len(_LETTER_OPTION.findall(self.turn)))
+        return options(self.turn)
 
     @cached_property
     def speakers(self) -> int:
         """Lines that begin with the name of a speaker."""
-        return len(_SPEAKER.findall(self.turn))
+        return speakers(self.turn)
 
     @cached_property
     def material_characters(self) -> int:
@@ -193,7 +209,8 @@ class Features:
 
 def without_labels(text: str) -> str:
     """A lower-cased text without the places in which it names a task as its own label."""
-    return _SELF_LABEL.sub(" ", text)
+    # Few texts hold such a name, and the pattern begins at many a word.
+    return _SELF_LABEL.sub(" ", text) if any(name in text for name in _LABELS) else text
 
 
 def instruction(text: str) -> str:

@@ -7,7 +7,7 @@ Nothing is remembered, so memory does not grow with what is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 from zlib import crc32
@@ -28,7 +28,6 @@ _FIRST: Final = np.ones(1, dtype=bool)
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 _DIGIT = re.compile(r"\d")
-_SPACES = re.compile(r"\s+")
 
 
 def tokens(text: str) -> list[str]:
@@ -36,14 +35,18 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(_DIGIT.sub("0", text))
 
 
-def word_hashes(words: Iterable[str]) -> Hashes:
-    """One hash per word."""
-    return np.fromiter((crc32(word.encode("utf-8", "surrogatepass")) for word in words), dtype=np.uint32)
+def word_hashes(words: Sequence[str]) -> Hashes:
+    """One hash per word; no word holds a space."""
+    if not words:
+        return np.empty(0, dtype=np.uint32)
+    # Encoded all at once, for one call instead of one each.
+    encoded = " ".join(words).encode("utf-8", "surrogatepass").split(b" ")
+    return np.fromiter(map(crc32, encoded), dtype=np.uint32, count=len(words))
 
 
 def character_codes(text: str) -> Hashes:
     """Code points of a text in which a run of space is one space and every digit is 0, padded by a space."""
-    plain = f" {_SPACES.sub(' ', _DIGIT.sub('0', text)).strip()} "
+    plain = f" {' '.join(_DIGIT.sub('0', text).split())} "
     return np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from policies.tasks import Task
@@ -82,10 +83,10 @@ def shares(features: Features) -> list[float]:
     if request.earlier_turns:
         zones.append(features.earlier)
     spoken = frozenset[int]().union(*map(_spoken_of, zones))
-    return [
-        _share(rule, features) if rule.any_of is None or number in spoken else 0.0
-        for number, rule in enumerate(RULES)
-    ]
+    found = [0.0] * len(RULES)
+    for number in chain(_WORDLESS, spoken):
+        found[number] = _share(RULES[number], features)
+    return found
 
 
 def _spoken_of(zone: Zone) -> frozenset[int]:
@@ -104,6 +105,7 @@ def _by_word() -> Mapping[str, Sequence[int]]:
 
 
 _ALL: Final = frozenset(range(len(RULES)))
+_WORDLESS: Final = tuple(number for number, rule in enumerate(RULES) if rule.any_of is None)
 _BY_WORD: Final = _by_word()
 _WORDS: Final = frozenset(_BY_WORD)
 

@@ -16,9 +16,9 @@ _TABLE = re.compile(r"(?:^|\n|\s)[\w.]{2,40} ?\([a-z_]\w{0,40}(?: \w+){0,3}, ?\w
 _FORMULA = re.compile(
     r"\\(?:frac|sqrt|sum|int|begin|cdot|mathbb|le|ge)\b|\$[^$\n]{1,80}\$|\b[a-z]\^\{?\d|[∫∑√≤≥∈π]"
 )
-_ARITHMETIC = re.compile(
-    r"\d\s{0,2}[-+*/x×÷^]\s{0,2}[-(]{0,3}\d|\b[a-z]\s{0,2}[-+*/]\s{0,2}[a-z0-9]\s{0,2}=|\d\s{0,2}=\s{0,2}\d"
-)
+_FORMULA_MARKS = "\\$^∫∑√≤≥∈π"
+_OPERATION = re.compile(r"\d\s{0,2}[-+*/x×÷^]\s{0,2}[-(]{0,3}\d")
+_EQUATION = re.compile(r"\b[a-z]\s{0,2}[-+*/]\s{0,2}[a-z0-9]\s{0,2}=|\d\s{0,2}=\s{0,2}\d")
 _FUNCTION_SPEC = ('"parameters"', '"function"', '"args"', '"arguments"', '"input_schema"')
 _SCHEMA_MARKS = ('"$schema"', '"type": "object"', '"properties"', "openapi:")
 _WORD_PROBLEM_CHARACTERS = 900
@@ -65,6 +65,18 @@ def _word_problem(features: Features) -> bool:
         and features.speakers == 0
         and len(features.turn) < _WORD_PROBLEM_CHARACTERS
     )
+
+
+def _holds_formula(features: Features) -> bool:
+    text = features.turn  # few texts have one of these marks, and the pattern begins at any word
+    return any(mark in text for mark in _FORMULA_MARKS) and _FORMULA.search(text) is not None
+
+
+def _holds_arithmetic(features: Features) -> bool:
+    text = features.lowered
+    if features.holds_code:
+        return False
+    return _OPERATION.search(text) is not None or ("=" in text and _EQUATION.search(text) is not None)
 
 
 _WRITE = (
@@ -189,12 +201,12 @@ FORMAL_RULES: Final[tuple[Rule, ...]] = (
             " gallons | celsius | fahrenheit | measurement | units"
         ),
     ),
-    Rule("math", 1.7, "holds formulas", when=lambda f: _FORMULA.search(f.turn) is not None),
+    Rule("math", 1.7, "holds formulas", when=_holds_formula),
     Rule(
         "math",
         1.4,
         "holds arithmetic",
-        when=lambda f: not f.holds_code and _ARITHMETIC.search(f.lowered) is not None,
+        when=_holds_arithmetic,
     ),
     Rule(
         "math",

@@ -56,8 +56,10 @@ def _short_instruction(features: Features) -> bool:
 
 
 def _names_target(features: Features) -> bool:
+    if not _NAMES.matches(features.ask):
+        return False
     ends = f"{features.lines[0]}\n{features.lines[-1]}"[-400:].lower() if features.lines else ""
-    return _TARGET_LINE.search(ends) is not None and _NAMES.matches(features.ask)
+    return _TARGET_LINE.search(ends) is not None
 
 
 def _question_over_material(features: Features) -> bool:

@@ -51,6 +51,7 @@ DENSE: Final = len(TASKS) + len(RULES) + structure.SIZE
 
 _EDGE_WORDS = 5
 _NO_WORD = np.zeros(1, dtype=np.uint32)
+_NO_WORDS = np.empty(0, dtype=np.uint32)
 _FIRST_PLACES, _LAST_PLACES = (
     np.concatenate([polynomials(_NO_WORD, (1,), base + place) for place in range(_EDGE_WORDS)])
     for base in (100, 200)
@@ -80,26 +81,34 @@ def vector(request: RequestText) -> Vector:
     """The features of a request. Total, and bounded in time by what `RequestText` is clipped to."""
     features = Features(request)
     shape = structure.structure(features)
-    ask = word_hashes(tokens(features.ask.text))
+    ask = _words(features.ask.text)
     beside = 3 + min(2, features.material_characters // 150) + 10 * features.asks_question
-    system = word_hashes(tokens(features.system.text))
-    earlier = word_hashes(set(tokens(features.earlier.text)))
+    system = _words(features.system.text) if request.system_prompt else _NO_WORDS
+    earlier = _words(features.earlier.text) if request.earlier_turns else _NO_WORDS
+    ends = without_labels(_ends(features.lowered))
+    body = ask if ends == features.ask.text else _words(ends)  # a short turn is all instruction
     raw = (
         polynomials(ask, (1, 2, 3), 1),
         polynomials(character_codes(features.ask.text), (1, 2, 3, 4, 5), 2),
         polynomials(ask, (1,), beside),
         _edges(ask),
         _command(features),
-        polynomials(word_hashes(set(tokens(without_labels(_ends(features.lowered))))), (1,), 31),
+        polynomials(body, (1,), 31),
         polynomials(system, (1, 2), 32),
         polynomials(earlier, (1,), 33),
     )
     hashes = mixed(np.concatenate(raw))
-    ends = list(accumulate(map(len, raw)))
+    stops = list(accumulate(map(len, raw)))
     return Vector(
-        hashed=tuple(distinct(hashes[end - len(part) : end]) for end, part in zip(ends, raw, strict=True)),
+        hashed=tuple(
+            distinct(hashes[stop - len(part) : stop]) for stop, part in zip(stops, raw, strict=True)
+        ),
         dense=np.concatenate([_rule_scores(features), shape]),
     )
+
+
+def _words(text: str) -> Hashes:
+    return word_hashes(tokens(text))
 
 
 def _edges(words: Hashes) -> Hashes:
@@ -114,7 +123,7 @@ def _command(features: Features) -> Hashes:
     Beside a long passage this sentence is the request; the passage's own words say what it is about, which
     is no task.
     """
-    words = word_hashes(tokens(without_labels(command(features.turn).lower())))
+    words = _words(without_labels(command(features.turn).lower()))
     opening = 301 + (features.material_characters > _MATERIAL_CHARACTERS)
     return np.concatenate(
         [polynomials(words, (1, 2), 300), polynomials(words[:3], (1, 2, 3), opening)], dtype=np.uint32

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.acceptance.design import NO_DESIGN
-from policies.calibrating.domains import counts_of
+from policies.calibrating.by_side import counts_of
 from policies.calibrating.figures import alpha_of, mean_ratio, rate
 
 pytestmark = pytest.mark.unit

@@ -74,6 +74,17 @@ def test_every_pool_decodes_plainly_too_and_varies_one_thing_at_a_time() -> None
     ]
 
 
+def test_other_sampling_is_measured_plainly_on_one_pool() -> None:
+    """That without a drafter, where there is one: what drafts are compared with."""
+    varied = {("vanilla", 0.7, 1.0), ("vanilla", 0.0, 0.9)}
+    plain = [side for side in SIDES if not side.k and side[2:4] != (0.0, 1.0)]
+    assert {(side.profile, *side[2:4]) for side in plain} == varied
+    assert len(plain) == len(varied)
+    alone = sides([NGRAM, DRAFT], WANTED)
+    assert {side.profile for side in alone if not side.k and side.temperature == 0.7} == {"draft"}
+    assert sides([], WANTED) == []
+
+
 def test_no_side_is_beyond_what_a_pool_or_the_policy_allows() -> None:
     """A batch that has no slots, and a k above the policy's largest, are left out."""
     found = sides([VANILLA, NGRAM._replace(capacity=2)], WANTED._replace(most_k=3, ks=(2, 6)))

@@ -1,5 +1,6 @@
 """What a calibration makes of its answers: domains, sampling, cells and the break-even surface."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -7,8 +8,15 @@ from calibrations import COSTS, DRAFT, NGRAM, PLAIN, PLAIN_S, VANILLA, answer, a
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.calibrating import cells, domain_results, sampling_results, surface
-from policies.calibrating.surface import file_entries
+from policies.calibrating import (
+    cells,
+    contexts_ran,
+    domain_results,
+    sampling_results,
+    surface,
+    typical_context,
+)
+from policies.calibrating.surface import CONTEXTS, file_entries
 from policies.cells import CellKey
 from policies.cost import Calibrated, StepTime
 from policies.evidence import is_sound
@@ -112,7 +120,9 @@ def test_replays_are_evidence_of_plain_answers_too() -> None:
 
 def test_the_break_even_is_where_both_take_the_same_time() -> None:
     """1 + alpha + … + alpha^k tokens in the time of plain steps; null where none would do."""
-    points = surface([VANILLA, NGRAM, DRAFT], COSTS, {}, {("draft", 4, 1)})
+    points = surface(
+        [VANILLA, NGRAM, DRAFT], COSTS, {}, {("draft", 4, 1): [900.0], ("draft", 4, 8): [900.0] * 7}
+    )
     at = {(one.profile, one.k, one.batch): one for one in points if one.context == 1024}
     for one in at.values():
         if one.alpha is not None:
@@ -121,17 +131,85 @@ def test_the_break_even_is_where_both_take_the_same_time() -> None:
     assert at["ngram", 4, 1].alpha == pytest.approx(0.35, abs=0.02)
     assert at["draft", 5, 1].alpha > at["ngram", 5, 1].alpha  # type: ignore[operator]
     assert at["draft", 4, 1].measured
-    assert not at["draft", 4, 8].measured
+    assert not at["draft", 4, 8].measured  # seven requests are no batch of eight
     dear = {**COSTS, "ngram": Calibrated(StepTime(PLAIN_S, verify=3 * PLAIN_S), 0.05, 2000)}
-    assert all(one.alpha is None for one in surface([VANILLA, NGRAM], dear, {}, set()) if one.k <= 3)
+    assert all(one.alpha is None for one in surface([VANILLA, NGRAM], dear, {}, {}) if one.k <= 3)
 
 
 def test_drafts_that_are_seldom_offered_cost_seldom() -> None:
     """A copying drafter's coverage lowers its break-even; the file has the surface of its pool."""
     key = CellKey("ngram", "code", "low", "anonymous")
     counts = {"reached:1": 100.0, "proposed:1": 20.0, "accepted:1": 10.0}
-    seldom = surface([VANILLA, NGRAM], COSTS, {key: counts}, set())
-    always = surface([VANILLA, NGRAM], COSTS, {}, set())
+    seldom = surface([VANILLA, NGRAM], COSTS, {key: counts}, {})
+    always = surface([VANILLA, NGRAM], COSTS, {}, {})
     assert [one.alpha for one in seldom if one.k == 1][0] < [one.alpha for one in always if one.k == 1][0]  # type: ignore[operator] # noqa: RUF015
     assert file_entries(seldom, "vanilla") == []
-    assert file_entries(seldom, "ngram")[0].keys() == {"k", "batch", "context", "alpha"}
+    (first, *_), point = file_entries(seldom, "ngram"), seldom[0]
+    assert first == {name: getattr(point, name) for name in first}
+    assert first.keys() == {"k", "batch", "context", "alpha", "half_width", "measured"}
+
+
+@pytest.mark.parametrize(
+    ("context", "where"), [(80.0, {80.0}), (130.0, {130.0, 256.0}), (1500.0, {1024.0, 1500.0}), (9e4, {9e4})]
+)
+def test_a_point_is_measured_where_requests_had_about_its_context(context: float, where: set[float]) -> None:
+    """Up to twice as much or half of it: short prompts say nothing of 4,096 tokens."""
+    shown = [answer("a", drafting(4), prompt_tokens=int(context) - 10, tokens=20)]
+    assert typical_context(shown) == context
+    points = surface([VANILLA, NGRAM], COSTS, {}, contexts_ran(shown), {*CONTEXTS, context})
+    assert {one.context for one in points if one.measured} == where
+    assert {(one.k, one.batch) for one in points if one.measured} == {(4, 1)}
+
+
+def test_every_figure_of_a_side_has_its_interval() -> None:
+    """Where prompts differ it tells how far; one prompt alone has times without one."""
+    rng = Random(2)
+    many = [
+        answer(str(n), drafting(4), lucky(rng, 0.7, 4, 30), decode_s=rng.gauss(1.0, 0.1)) for n in range(8)
+    ]
+    (found,) = domain_results(many, base=BASE, reference_ks=KS)
+    (side,) = found.sides
+    for figure in (side.acceptance_length, side.draft_acceptance_rate, side.tpot_ms, side.ttft_ms):
+        assert figure is not None
+        assert figure.low is not None
+        assert figure.high is not None
+        assert figure.low <= figure.value <= figure.high
+    assert side.acceptance_length is not None
+    assert side.acceptance_length.low < geometric_length(0.7, 4) < side.acceptance_length.high  # type: ignore[operator]
+    (found,) = domain_results(many[:1], base=BASE, reference_ks=KS)
+    (alone,) = found.sides
+    assert alone.tpot_ms is not None
+    assert (alone.tpot_ms.low, alone.tpot_ms.high) == (None, None)
+    assert alone.acceptance_length is not None
+    assert alone.acceptance_length.low is not None
+
+
+def test_what_was_decoded_at_once_is_one_observation_of_time() -> None:
+    """Eight answers of two blocks differ by whatever the machine did then; two say little."""
+    rng = Random(4)
+    own = [
+        answer(str(n), drafting(4, batch=4), lucky(rng, 0.7, 4, 30), decode_s=1.0 + n // 4) for n in range(8)
+    ]
+    (apart,) = domain_results(own, base=BASE, reference_ks=KS)[0].sides
+    blocks = [replace(one, block=int(one.prompt) // 4) for one in own]
+    (at_once,) = domain_results(blocks, base=BASE, reference_ks=KS)[0].sides
+    assert at_once.tpot_ms is not None
+    assert apart.tpot_ms is not None
+    assert at_once.tpot_ms.value == pytest.approx(apart.tpot_ms.value)
+    assert at_once.tpot_ms.high > 2 * apart.tpot_ms.high  # type: ignore[operator]
+    assert at_once.ttft_ms is not None
+    assert at_once.ttft_ms.low is None
+
+
+def test_other_sampling_is_compared_with_plain_decoding_sampled_alike() -> None:
+    """Each temperature has a ratio of its own."""
+    own = []
+    for temperature, per_step in ((0.0, 4), (0.7, 1)):
+        plain = PLAIN._replace(temperature=temperature)
+        own += [answer(str(n), plain) for n in range(3)]
+        own += [answer(str(n), drafting(4, temperature=temperature), [per_step] * 20) for n in range(3)]
+    (found,) = domain_results(own, base=BASE, reference_ks=KS)
+    ratios = {one.side.temperature: one.tpot_ratio for one in found.sides if one.side.k}
+    assert ratios[0.0].value == pytest.approx(1.5 / 5, rel=0.02)  # type: ignore[union-attr]
+    assert ratios[0.7].value == pytest.approx(1.5 / 2, rel=0.02)  # type: ignore[union-attr]
+    assert found.best_k == 4

@@ -82,9 +82,10 @@ def test_what_cannot_be_used_is_told_in_one_line(content: str, told: str) -> Non
 
 
 def test_what_calibrate_adds_is_read_beside_the_step_times() -> None:
-    """The surface is for people; the counters are told by cell."""
+    """The surface is for people, with or without its errors; the counters are told by cell."""
     point = {"k": 4, "batch": 1, "context": 512, "alpha": None}
-    whole = text(profile={"break_even": [point]}, acceptance=[CELL, CELL | {"replayed": True}])
+    newer = point | {"half_width": 0.02, "measured": True}
+    whole = text(profile={"break_even": [point, newer]}, acceptance=[CELL, CELL | {"replayed": True}])
     assert parse_calibration(whole, "file") == parse_calibration(text(), "file")
     plain, replayed = parse_acceptance(whole, "file")
     assert (plain.tenant, plain.is_of_replays, replayed) == ("acme", False, plain.of_replays())

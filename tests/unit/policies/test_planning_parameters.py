@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.planning import KNOWN, ShapeError, draft_of, known_config, precision_of, shape_of
-from policies.planning.drafts import method_of
+from policies.planning.drafts import head_config, method_of
 from policies.planning.kv_cache import request_bytes, token_bytes
 from policies.planning.parameters import experts_touched, parameters
 from policies.planning.precision import PrecisionError
@@ -129,6 +129,39 @@ def test_heads_weigh_what_their_authors_publish() -> None:
     assert (medusa.one_pass, medusa.kv_shape) == (True, None)
     eagle = draft_of("eagle", target, dict(KNOWN["llama-3.1-8b-instruct"]) | {"num_hidden_layers": 1})
     assert eagle.counts.total / 1e9 == pytest.approx(0.25, rel=0.02)
+
+
+def test_blocks_share_the_targets_embedding_and_output() -> None:
+    """DFlash for Qwen3 8B: five layers and a matrix that joins five states; DSpark adds two of low rank."""
+    target, block = shape("qwen3-8b"), KNOWN["qwen3-8b-dflash-b16"]
+    dflash = draft_of("dflash", target, block)
+    layers = (
+        parameters(target).total - parameters(shape_of({**KNOWN["qwen3-8b"], "num_hidden_layers": 31})).total
+    )
+    assert dflash.counts.total == layers + 5 * 4096**2
+    assert (dflash.one_pass, dflash.standalone, dflash.shared_output) == (True, False, 151936 * 4096)
+    dspark = draft_of(
+        "dspark", target, {**block, "markov_rank": 64, "dflash_config": {"target_layer_ids": [1, 9]}}
+    )
+    assert dspark.counts.total == layers + 2 * 4096**2 + 2 * 64 * 151936
+    own = draft_of("dflash", target, {**block, "draft_vocab_size": 1000})
+    assert (own.counts.output, own.shared_output) == (1000 * 4096, 0)
+    with pytest.raises(ShapeError, match="markov_rank: expected whole numbers"):
+        draft_of("dspark", target, {**block, "markov_rank": "64"})
+
+
+def test_the_speculators_format_keeps_the_layer_apart() -> None:
+    """It is the same head."""
+    config = dict(KNOWN["llama-3.1-8b-instruct-eagle3"])
+    del config["architectures"]
+    size = config.pop("draft_vocab_size")
+    apart = {"speculators_model_type": "eagle3", "draft_vocab_size": size, "transformer_layer_config": config}
+    target = shape("llama-3.1-8b-instruct")
+    assert method_of(apart) == "eagle3"
+    heads = [
+        draft_of("eagle3", target, one) for one in (head_config(apart), config | {"draft_vocab_size": size})
+    ]
+    assert heads[0] == heads[1]
 
 
 def test_layers_for_drafting_belong_to_the_target() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from replicas.drafter_check import drafter_problems
 from replicas.profiles import Profile
+from tests.unit.replicas.stored import write_safetensors
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +30,7 @@ def problems(
     tmp_path: Path, config: dict[str, Any], target: dict[str, Any] = TARGET, **settings: Any
 ) -> list[str]:
     """What is wrong with a drafter of this configuration."""
-    drafter = folder(tmp_path / "drafter", config)
+    drafter = folder(tmp_path / "drafter", {"model_type": "llama"} | config)
     profile = Profile.model_validate({"name": "p", "draft_model": str(drafter), "k": 3} | settings)
     return list(drafter_problems(profile, folder(tmp_path / "target", target)))
 
@@ -142,11 +143,102 @@ def test_a_swapped_special_token_is_found(tmp_path: Path) -> None:
     assert list(drafter_problems(other, target)) == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"model": 3}', '{"model": {"vocab": 3}}'])
-def test_a_broken_file_is_not_a_crash(tmp_path: Path, text: str) -> None:
-    """What cannot be read says nothing; vLLM will."""
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+def test_a_broken_file_is_named(tmp_path: Path, file: str, text: str) -> None:
+    """In one line, with what to do."""
+    target, drafter = folder(tmp_path / "t", TARGET, TOKENS), folder(tmp_path / "d", TARGET, TOKENS)
+    (drafter / file).write_text(text, "utf-8")
+    profile = Profile(name="p", method="draft_model", k=3, draft_model=str(drafter))
+    (line,) = drafter_problems(profile, target)
+    assert line.startswith("profiles.p.draft_model: ")
+    assert f"{drafter / file}: " in line
+    assert line.endswith(": download it again")
+
+
+@pytest.mark.parametrize("text", ['{"model": 3}', '{"model": {"vocab": 3}}'])
+def test_a_tokenizer_of_another_form_says_nothing(tmp_path: Path, text: str) -> None:
+    """There are more than one; vLLM knows them."""
     target, drafter = folder(tmp_path / "t", TARGET, TOKENS), folder(tmp_path / "d", TARGET, TOKENS)
     (drafter / "tokenizer.json").write_text(text, "utf-8")
-    (drafter / "config.json").write_text(text or "{}", "utf-8")
     profile = Profile(name="p", method="draft_model", k=3, draft_model=str(drafter))
     assert list(drafter_problems(profile, target)) == []
+
+
+HEAD = TARGET | {"architectures": ["LlamaForCausalLMEagle3"], "num_hidden_layers": 1, "draft_vocab_size": 4}
+OLD_HEAD = TARGET | {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1, "num_attention_heads": 2}
+MODEL = OLD_HEAD | {"num_hidden_layers": 30}
+MEDUSA = {"model_type": "medusa", "hidden_size": 64, "vocab_size": 8, "num_heads": 3}
+BLOCK = TARGET | {"architectures": ["DFlashDraftModel"], "num_hidden_layers": 5}
+SPECULATORS = {
+    "speculators_model_type": "eagle3",
+    "architectures": ["Eagle3Speculator"],
+    "transformer_layer_config": OLD_HEAD,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "methods"),
+    [
+        (HEAD, {"eagle3"}),
+        (SPECULATORS, {"eagle3"}),
+        (TARGET | {"architectures": ["EagleLlamaForCausalLM"]}, {"eagle"}),
+        (OLD_HEAD, {"eagle", "eagle3", "draft_model", "dflash", "dspark"}),
+        (MODEL, {"draft_model", "dspark"}),
+        (MEDUSA, {"medusa"}),
+        ({"medusa_num_heads": 5, "medusa_num_layers": 1}, {"medusa"}),
+        (BLOCK, {"dflash"}),
+        (BLOCK | {"architectures": ["Qwen3DSparkModel"]}, {"dspark"}),
+    ],
+)
+def test_a_drafter_is_for_its_method(tmp_path: Path, config: dict[str, Any], methods: set[str]) -> None:
+    """By its architecture; what is only a layer of a language model may be an EAGLE head of that name."""
+    target, drafter = folder(tmp_path / "t", TARGET), folder(tmp_path / "d", config)
+    for method in ("eagle3", "eagle", "draft_model", "medusa", "dflash", "dspark"):
+        profile = Profile(name="p", method=method, k=3, draft_model=str(drafter))
+        found = list(drafter_problems(profile, target))
+        if method in methods:
+            assert [line for line in found if ".method: " in line] == [], method
+        else:
+            (line,) = found
+            assert line.startswith(f"profiles.p.method: {method}, but its drafter is "), line
+            assert ": set method to " in line
+
+
+@pytest.mark.parametrize(("tensor", "is_head"), [("fc.weight", True), ("model.norm.weight", False)])
+def test_weights_tell_a_head_from_a_model(tmp_path: Path, tensor: str, *, is_head: bool) -> None:
+    """Only a head has a matrix that joins the target's states with embeddings."""
+    target, drafter = folder(tmp_path / "t", TARGET), folder(tmp_path / "d", OLD_HEAD)
+    write_safetensors(drafter / "model.safetensors", {tensor: (2, 2)})
+    for method in ("eagle", "draft_model"):
+        profile = Profile(name="p", method=method, k=3, draft_model=str(drafter))
+        assert (not list(drafter_problems(profile, target))) is (is_head is (method == "eagle"))
+
+
+def test_an_empty_configuration_is_no_drafters(tmp_path: Path) -> None:
+    """Engines choose a model's code by its names."""
+    drafter = folder(tmp_path / "d", {})
+    profile = Profile(name="p", method="draft_model", k=3, draft_model=str(drafter))
+    (line,) = drafter_problems(profile, None)
+    assert line.startswith(f"profiles.p.draft_model: {drafter / 'config.json'}: neither model_type nor")
+
+
+@pytest.mark.parametrize(
+    ("settings", "mask"),
+    [
+        ({"method": "dflash"}, {"dflash_config": {"mask_token_id": 7}}),
+        ({"method": "dspark"}, {"dspark_noise_token_id": 7}),
+        ({"method": "eagle3", "draft_options": {"parallel_drafting": True}}, {"ptd_token_id": 7}),
+    ],
+)
+def test_a_parallel_drafter_names_the_token_for_the_places_to_come(
+    tmp_path: Path, settings: dict[str, Any], mask: dict[str, Any]
+) -> None:
+    """Engines fill them with it; a drafter that was not trained so has none."""
+    names = {"dflash": "DFlashDraftModel", "dspark": "Qwen3DSparkModel", "eagle3": "LlamaForCausalLMEagle3"}
+    config = {"architectures": [names[settings["method"]]], "hidden_size": 64, "vocab_size": 8}
+    (tmp_path / "without").mkdir()
+    (tmp_path / "with").mkdir()
+    (line,) = problems(tmp_path / "without", config, **settings)
+    assert line.startswith("profiles.p.draft_model: its config.json names no token for the places to come")
+    assert problems(tmp_path / "with", config | mask, **settings) == []

@@ -223,6 +223,23 @@ async def test_steps_take_the_time_their_profile_says(monkeypatch: pytest.Monkey
     assert slept == [0.007, 2.25, 2.25]
 
 
+async def test_a_drafter_of_one_pass_works_for_all_k(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked for, and where nothing is."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
+    cost = StepCost(verify=0.5, per_token=0.25, per_draft_token=0.125)
+    heads = Profile(name="medusa", method="medusa", k=4, draft_model="/d", step_cost=cost)
+    for k, expected in ((2, 2.5), (0, 1.5)):
+        slept.clear()
+        target = engine(heads, FakeSettings(alpha=0.0, prefill_ms=7, step_ms=1000))
+        await frames(call(TEXT | {"max_tokens": 3}, k=k), target)
+        assert slept == [0.007, expected, expected]
+
+
 async def test_passes_are_recorded_as_they_were(skipping: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorded steps lead back to the fake's own settings: base, requests, drafts, prompt."""
     clock = SimpleNamespace(monotonic=asyncio.get_running_loop().time)

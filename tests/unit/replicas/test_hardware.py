@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicas import hardware
-from replicas.hardware import assign_cores, available_cores, bound_cores, cpu_environment
+from replicas.hardware import (
+    assign_cores,
+    available_cores,
+    bound_cores,
+    cpu_environment,
+    gpu_environment,
+    take_part,
+)
 from replicas.profiles import Profile
 
 pytestmark = pytest.mark.unit
@@ -96,3 +104,53 @@ def test_intels_openmp_is_looked_for_in_this_environment(
     library.parent.mkdir()
     library.touch()
     assert hardware.intel_openmp() == library
+
+
+@pytest.mark.parametrize(
+    ("profile", "first"),
+    [
+        (Profile(name="p", method="ngram", k=4), True),
+        (Profile(name="p", method="draft_model", k=4, draft_model="/d"), True),
+        (Profile(name="p", method="eagle3", k=4, draft_model="/d"), False),
+        (Profile(name="p", method="dspark", k=4, draft_model="/d"), False),
+        (Profile(name="p"), False),
+    ],
+)
+def test_drafters_that_need_vllms_first_model_runner_get_it(profile: Profile, *, first: bool) -> None:
+    """Whatever the operator has set in the environment stays."""
+    chosen = {"VLLM_USE_V2_MODEL_RUNNER": "0"} if first else {}
+    assert gpu_environment(profile, {}) == chosen
+    assert gpu_environment(profile, {"VLLM_USE_V2_MODEL_RUNNER": "1"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "named", "places"),
+    [
+        (2, None, [(0,), (1,), (0,)]),
+        (1, None, [(0, 1)]),
+        (3, None, [(0,), (1,), (0,)]),
+        (2, (0, 1), [(0, 1), (0, 1)]),
+    ],
+    ids=["two", "alone", "more than cores", "named"],
+)
+def test_engines_of_one_pool_have_cores_of_their_own(
+    replicas: int,
+    named: tuple[int, ...] | None,
+    places: list[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many threads as cores each; a replica that replaces another may come after the last place."""
+    profile = Profile(name="p", replicas=replicas, cpu_cores=named)
+    for place, expected in enumerate(places):
+        for name, value in cpu_environment(profile, (0, 1)).items():
+            monkeypatch.setenv(name, value)
+        take_part(profile, place)
+        assert bound_cores() == expected
+        assert os.environ["OMP_NUM_THREADS"] == str(len(expected))
+
+
+def test_without_cores_nothing_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines on GPUs, and engines that pretend."""
+    monkeypatch.delenv("SPECROUTE_CPU_CORES", raising=False)
+    take_part(Profile(name="p", replicas=2), 1)
+    assert bound_cores() == ()

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 
 from policies.planning import KNOWN, Shape, shape_of
 from policies.planning.parameters import parameters
-from replicas.model_files import ModelFilesError, find_model, stored_weights
+from replicas import model_files
+from replicas.model_files import ModelFilesError, check_weights, described, find_model, stored_weights
+from replicas.model_store import SMOLLM2
+from tests.unit.replicas.stored import write_safetensors
 
 pytestmark = pytest.mark.unit
 
@@ -18,18 +22,8 @@ INDEX = "model.safetensors.index.json"
 
 
 def safetensors(file: Path, *shapes: tuple[int, ...], cut: int = 0) -> None:
-    """A file with float32 tensors of these shapes, without its last `cut` bytes."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for number, dimensions in enumerate(shapes):
-        size = 4
-        for dimension in dimensions:
-            size *= dimension
-        header[f"t{number}"] = {"dtype": "F32", "shape": dimensions, "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    data = struct.pack("<Q", len(text)) + text + bytes(end)
-    file.write_bytes(data[: len(data) - cut])
+    """A file with tensors of these shapes, without its last `cut` bytes."""
+    write_safetensors(file, {f"t{number}": shape for number, shape in enumerate(shapes)}, cut=cut)
 
 
 def test_a_model_is_a_folder_its_config_or_a_name() -> None:
@@ -57,7 +51,7 @@ def test_weights_are_counted_from_headers(tmp_path: Path) -> None:
     safetensors(tmp_path / "b.safetensors", (7,))
     found = stored_weights(tmp_path)
     assert found is not None
-    assert (found.parameters, found.size_bytes) == (18, 72)
+    assert (found.parameters, found.size_bytes, found.names) == (18, 72, frozenset({"t0", "t1"}))
 
 
 @pytest.mark.parametrize(
@@ -100,11 +94,66 @@ def test_damaged_and_partial_weights(tmp_path: Path) -> None:
         file.write_bytes(damaged)
         with pytest.raises(ModelFilesError, match=r"model\.safetensors: damaged"):
             stored_weights(tmp_path)
+    safetensors(file, (100,), cut=-1)  # the library refuses what is too long, too
+    with pytest.raises(ModelFilesError, match=r"\d+ of \d+ bytes"):
+        stored_weights(tmp_path)
     file.unlink()
     safetensors(tmp_path / "1.safetensors", (4,))
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
     with pytest.raises(ModelFilesError, match=r"2.safetensors: missing, 1 of 2 files"):
         stored_weights(tmp_path)
+
+
+def test_a_folder_with_weights_is_in_order(tmp_path: Path) -> None:
+    """In either format that vLLM looks for."""
+    safetensors(tmp_path / "model.safetensors", (4,))
+    check_weights(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as file:
+        file.writestr("data", bytes(200))
+    check_weights(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02 an old pickle")
+    check_weights(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 the beginning of a long file"])
+def test_pickled_weights_that_are_not_whole(tmp_path: Path, content: bytes) -> None:
+    """The end of the file, which lists what is in it, is not there."""
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ModelFilesError, match=r"pytorch_model.bin: damaged or not whole: download it again"):
+        check_weights(tmp_path)
+
+
+@pytest.mark.parametrize("there", ["nothing", "training state", "no tensors"])
+def test_a_folder_without_weights(tmp_path: Path, there: str) -> None:
+    """Says what was looked for."""
+    if there == "training state":
+        (tmp_path / "training_args.bin").write_bytes(b"x")
+    if there == "no tensors":
+        safetensors(tmp_path / "model.safetensors")
+    with pytest.raises(ModelFilesError, match=r"no weights there \(no \*.safetensors, \*.bin or \*.pt\)"):
+        check_weights(tmp_path)
+
+
+def test_the_embedded_model_is_known_before_it_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where its folder is damaged: it is prepared anew before anybody reads it."""
+    monkeypatch.setattr(model_files, "default_cache_dir", lambda: tmp_path)
+    folder = tmp_path / SMOLLM2.folder
+    for text in (None, "{"):
+        if text is not None:
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text(text)
+        found = described("embedded")
+        assert found is not None
+        assert found.folder is find_model("embedded").folder is None
+        assert (found.config["hidden_size"], found.config["vocab_size"]) == (576, 49152)
+    (folder / "config.json").write_text('{"hidden_size": 5}')
+    found = described("embedded")
+    assert found is not None
+    assert (found.config, found.folder) == ({"hidden_size": 5}, folder)
+    assert described("/nowhere") is None
 
 
 FAMILIES: dict[str, dict[str, Any]] = {

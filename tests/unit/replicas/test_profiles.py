@@ -27,6 +27,8 @@ NGRAM = Profile(name="ngram", method="ngram", k=5)
         ({"method": "lookahead", "k": 3}, "'none', 'ngram', 'suffix', 'draft_model'"),
         ({"draft_options": {"parallel_drafting": True}}, "for a drafter, but method is none"),
         ({"method": "ngram", "k": 3, "draft_options": {"method": "x"}}, "must not set method"),
+        ({"method": "dflash", "k": 3}, "needs draft_model: the folder of a DFlash drafter"),
+        ({"method": "dspark", "k": 3, "draft_model": "/d", "device": "cpu"}, "needs a GPU"),
         ({"engine_args": {"scheduler_cls": "x", "model": "y"}}, "must not set model, scheduler_cls"),
         ({"engine_args": {"pipeline_parallel_size": 2}}, "an engine has `gpus` devices"),
         ({"prompt_lookup": {"min": 4, "max": 2}}, r"min \(4\) must not be above max \(2\)"),
@@ -39,6 +41,64 @@ def test_a_profile_that_cannot_work_is_refused(settings: dict[str, Any], complai
     """With a message that names the setting."""
     with pytest.raises(ValidationError, match=complaint):
         Profile.model_validate({"name": "p"} | settings)
+
+
+TABLE = {"num_speculative_tokens_per_batch_size": [[1, 8, 3], [9, 16, 1]]}
+PARALLEL = {"parallel_drafting": True}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "complaint"),
+    [
+        ("eagle", PARALLEL, "is for methods draft_model and eagle3, not for eagle"),
+        ("medusa", PARALLEL, "not for medusa: leave it out"),
+        ("medusa", TABLE, "cannot be asked for fewer"),
+        ("eagle3", PARALLEL | TABLE, "cannot be asked for fewer"),
+        ("dflash", TABLE, "cannot be asked for fewer"),
+        ("dspark", {"enable_adaptive_verification": True}, "none keeps its own k"),
+    ],
+)
+def test_options_that_take_a_requests_k_away_are_refused(
+    method: str, options: dict[str, Any], complaint: str
+) -> None:
+    """And those that the method does not have."""
+    settings = {"name": "p", "method": method, "k": 3, "draft_model": "/d", "draft_options": options}
+    with pytest.raises(ValidationError, match=complaint):
+        Profile.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "least"),
+    [
+        ("eagle3", {}, 1),
+        ("eagle3", TABLE, 1),
+        ("eagle3", PARALLEL, 3),
+        ("draft_model", PARALLEL, 3),
+        ("eagle3", {"parallel_drafting": False}, 1),
+        ("medusa", {}, 3),
+        ("dflash", {}, 3),
+        ("dspark", {}, 3),
+    ],
+)
+def test_drafters_that_work_for_all_k_say_so(method: str, options: dict[str, Any], least: int) -> None:
+    """One after the other the least is one, from one pass it is all."""
+    settings = {"name": "p", "method": method, "k": 3, "draft_model": "/d", "draft_options": options}
+    profile = Profile.model_validate(settings)
+    assert (profile.least_asked, profile.drafts_all_k) == (least, least > 1)
+
+
+@pytest.mark.parametrize("profile", [Profile(name="v"), NGRAM, Profile(name="s", method="suffix", k=8)])
+def test_drafters_that_copy_are_asked_for_nothing(profile: Profile) -> None:
+    """Looking up takes next to no time, also where all k are always looked up."""
+    assert profile.least_asked == 0
+
+
+def test_a_method_for_gpus_starts_on_no_cpu() -> None:
+    """Where nothing was said of the device, when it is known."""
+    profile = Profile(name="p", method="dspark", k=7, draft_model="/d")
+    assert engine_arguments(profile, MODEL, folder="/f", on_cpu=False)["speculative_config"]["model"] == "/d"
+    with pytest.raises(ValueError, match=r"profiles\.p\.method: dspark needs a GPU"):
+        engine_arguments(profile, MODEL, folder="/f", on_cpu=True)
 
 
 @pytest.mark.parametrize("profile", [Profile(name="v"), NGRAM])

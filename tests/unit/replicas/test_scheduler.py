@@ -128,12 +128,19 @@ def test_draft_limit_without_parameters_is_the_engines(params: Any) -> None:
 class Base:
     """As much of vLLM's Scheduler as the mix-in touches."""
 
-    def __init__(self, *, k: int = K, method: str = "ngram", batch_sizes: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        k: int = K,
+        method: str = "ngram",
+        batch_sizes: list[int] | None = None,
+        parallel_drafting: bool = False,
+    ) -> None:
         self.num_spec_tokens = k
         self.dynamic_sd_lookup = batch_sizes
         self.max_num_running_reqs = 4
         self.requests: dict[str, Any] = {}
-        config = SimpleNamespace(method=method) if k else None
+        config = SimpleNamespace(method=method, parallel_drafting=parallel_drafting) if k else None
         self.vllm_config = SimpleNamespace(speculative_config=config)
         self.metrics = bool(k)
 
@@ -263,16 +270,30 @@ def test_the_drafter_looks_as_far_as_the_largest_k(
     assert output.num_spec_tokens_to_schedule == scheduler.seen == expected
 
 
-@pytest.mark.parametrize("method", ["suffix", "medusa"])
-def test_drafters_that_insist_on_all_k_are_asked_for_all(method: str) -> None:
-    """Suffix decoding and Medusa assert the full k; only their drafts are cut."""
-    scheduler = SyncScheduler(method=method)
+@pytest.mark.parametrize(
+    ("method", "parallel"), [("suffix", False), ("medusa", False), ("eagle3", True), ("draft_model", True)]
+)
+def test_drafters_that_insist_on_all_k_are_asked_for_all(method: str, *, parallel: bool) -> None:
+    """Suffix decoding and Medusa assert the full k, parallel drafters sample k rows; only drafts are cut."""
+    scheduler = SyncScheduler(method=method, parallel_drafting=parallel)
     scheduler.add_request(request(1))
     output = batch("r")
     scheduler._update_after_schedule(output)
     assert output.num_spec_tokens_to_schedule == K
     scheduler.update_draft_token_ids(SimpleNamespace(req_ids=["r"], draft_token_ids=[[1, 2, 3, 4, 5]]))
     assert scheduler.requests["r"].spec_token_ids == [1]
+
+
+@pytest.mark.parametrize("method", ["dflash", "dspark", "eagle3"])
+def test_parallel_drafters_that_are_scheduled_ahead_are_asked_for_all_too(method: str) -> None:
+    """Their proposer divides its rows by what it was asked for, so less would mix requests up."""
+    scheduler = AheadScheduler(method=method, parallel_drafting=True)
+    for name, k in (("none", 0), ("two", 2)):
+        scheduler.add_request(request(k, name))
+    output = batch("none", "two")
+    scheduler._update_after_schedule(output)
+    assert output.num_spec_tokens_to_schedule == scheduler.seen == K
+    assert {name: len(r.spec_token_ids) for name, r in scheduler.requests.items()} == {"none": 0, "two": 2}
 
 
 def test_placeholders_are_cut_without_touching_the_shared_list() -> None:

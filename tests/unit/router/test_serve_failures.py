@@ -1,15 +1,19 @@
-"""What Ray Serve's errors say of a replica."""
+"""What Ray Serve's errors say of a replica, and how its streams end."""
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
+from fakes import last, more, opening, settled
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from replicas.frames import ReplicaBusyError, ReplicaError
-from router.serve_pools import _translated
+from replicas.frames import Call, Frame, Parts, ReplicaBusyError, ReplicaError, parted
+from router.serve_pools import ServePool, _translated
 
 pytestmark = pytest.mark.unit
 
@@ -47,3 +51,60 @@ def test_a_full_queue_and_a_bug_are_no_deaths() -> None:
     )
     bug = task_error(KeyError("x"))
     assert _translated(bug) is bug
+
+
+class Stream:
+    """A handle whose one stream has these frames, and ends when it may."""
+
+    def __init__(self, *frames: Frame) -> None:
+        self._frames = frames
+        self.may_end = asyncio.Event()
+        self.failure: Exception | None = None
+        self.state = "open"
+
+    def options(self, **_: Any) -> Stream:
+        """The same handle."""
+        return self
+
+    def remote(self, *_: Any) -> Stream:
+        """The stream."""
+        return self
+
+    async def __aiter__(self) -> AsyncGenerator[Parts, None]:
+        for frame in self._frames:
+            yield parted(frame)
+        await self.may_end.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.state = "ended"
+
+    def cancel(self) -> None:
+        """The replica is told to give up."""
+        self.state = "cancelled"
+
+
+async def test_nobody_waits_for_a_stream_to_end_whose_last_frame_is_there() -> None:
+    """It is read to its end all the same: what is dropped before would be cancelled."""
+    stream = Stream(opening(), more(), last())
+    frames = [frame async for frame in ServePool(stream).serve(Call("r", "/", b"", 0))]  # type: ignore[arg-type]
+    assert (frames, stream.state) == ([opening(), more(), last()], "open")
+    stream.may_end.set()
+    assert await settled(lambda: stream.state == "ended")
+
+
+async def test_a_stream_that_fails_after_its_last_frame_is_let_go() -> None:
+    """Its answer is complete; nobody hears of it."""
+    stream = Stream(opening(), last())
+    stream.failure = ActorDiedError()
+    assert len([frame async for frame in ServePool(stream).serve(Call("r", "/", b"", 0))]) == 2  # type: ignore[arg-type]
+    stream.may_end.set()
+    assert await settled(lambda: stream.state == "cancelled")
+
+
+async def test_a_stream_that_is_left_before_its_last_frame_is_cancelled() -> None:
+    """So that the engine does not go on for nobody."""
+    stream = Stream(opening(), more(), last())
+    frames = ServePool(stream).serve(Call("r", "/", b"", 0))  # type: ignore[arg-type]
+    await anext(frames)
+    await frames.aclose()
+    assert stream.state == "cancelled"
