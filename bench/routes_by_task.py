@@ -52,7 +52,7 @@ def prompts_by_task(path: Path | None, most: int) -> dict[str, list[Any]]:
     """The messages of up to `most` prompts of each task, short ones only; the demo's without a `path`."""
     source = path if path is not None else files("router.demo").joinpath("prompts.jsonl")
     groups: dict[str, list[Any]] = defaultdict(list)
-    for line in source.read_text(encoding="utf-8").splitlines():
+    for line in source.read_text(encoding="utf-8").strip("\n").split("\n"):
         prompt = json.loads(line)
         length = sum(len(str(message["content"])) for message in prompt["messages"])
         if length <= _MAX_CHARACTERS and len(groups[prompt["task"]]) < most:

@@ -22,6 +22,7 @@ from bench.overhead.processors import processor_seconds
 from bench.repeated import Measurement, repeated, rows
 from bench.results import BenchError, Say
 from bench.serving import Serving, policy
+from bench.store_costs import valkey
 
 _CHUNKS: Final = 8
 _SETTLE_S: Final = 0.25
@@ -53,20 +54,23 @@ def routers(
 
 @contextmanager
 def _services(counts: Sequence[int], folder: Path, say: Say) -> Iterator[Mapping[int, Serving]]:
+    """All at once; each has a store of its own beside it, since several routers must share one."""
     with ExitStack() as stack:
         started = {}
         for count in counts:
-            say(f"starting {count} routers")
-            serving = started[count] = Serving(folder / str(count), _args(count), policy("scaling"))
+            say(f"starting {count} router{'s' * (count > 1)}")
+            args = arguments(count, stack.enter_context(valkey()).url)
+            serving = started[count] = Serving(folder / str(count), args, policy("scaling"))
             stack.callback(serving.end)
             serving.start()
             serving.wait_until_ready()
         yield started
 
 
-def _args(count: int) -> dict[str, Any]:
-    """Two pools whose steps take no time, so that the routers are what is waited for."""
+def arguments(count: int, store_url: str) -> dict[str, Any]:
+    """The deployment: two pools whose steps take no time, so that the routers are what is waited for."""
     return {
+        "store": {"url": store_url},
         "fake_engines": {"step_ms": 0.1, "prefill_ms": 0.1, "coverage": 0},
         "profiles": [
             {"name": "vanilla", "max_num_seqs": _SLOTS},

@@ -42,6 +42,11 @@ def policy(name: str, **spec: Any) -> dict[str, Any]:
     }
 
 
+def _client() -> httpx.Client:
+    """One for all questions: to make one takes more time than a question, which a start would pay for."""
+    return httpx.Client(timeout=5, trust_env=False)
+
+
 class Serving:
     """One `specroute serve`. What it needs and says is in `folder`, where it finds it when started again."""
 
@@ -109,20 +114,21 @@ class Serving:
             BenchError: It ended, or was not ready in time; with what it last said.
         """
         deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline and self.running:
-            if self.ready():
-                return self
-            sleep(_POLL_S)
+        with _client() as client:
+            while time.monotonic() < deadline and self.running:
+                if self.ready(client):
+                    return self
+                sleep(_POLL_S)
         said = " ".join(self._output.read_text(errors="replace")[-_TAIL:].split())
         self.end()
         raise BenchError(f"specroute serve did not become ready: {said}")
 
-    def ready(self) -> bool:
+    def ready(self, client: httpx.Client) -> bool:
         """Whether it says that all its pools can answer."""
         try:
-            if httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code != httpx.codes.OK:
+            if client.get(f"{self.url}/readyz").status_code != httpx.codes.OK:
                 return False
-            told = httpx.get(f"{self.url}/admin/v1/replicas", timeout=5, trust_env=False).json()
+            told = client.get(f"{self.url}/admin/v1/replicas").json()
             return all(pool["available"] for pool in told["pools"])
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
             return False

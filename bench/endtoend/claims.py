@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -11,15 +12,18 @@ TIE: Final = 1.02
 SLOWER: Final = 1.03
 GAINS: Final = ("code_editing", "rag", "summarization")
 """Tasks whose answers repeat much of what was asked."""
+_BELOW_ONE: Final = math.nextafter(1.0, 0.0)
 
 
 class Claim(NamedTuple):
-    """One statement about one load and sampling, its verdict and its figure [value, low, high]."""
+    """A statement about a load and sampling, the verdict of its median, and its figure [value, low, high]."""
 
     load: str
     sampling: str
     claim: str
     holds: bool
+    clear: bool
+    """Whether the whole interval says so."""
     ratio: Sequence[float]
 
 
@@ -44,21 +48,25 @@ def _of(found: Mapping[str, Any], load: str, sampling: str) -> list[Claim]:
     for row in here("ratios"):
         if row["side"] == ADAPTIVE and row["to"] == best:
             words = f"at most 2 % behind the best fixed side ({best})"
-            made.append(Claim(load, sampling, words, row["ratio"][0] <= TIE, row["ratio"]))
+            made.append(_judged(load, sampling, words, row["ratio"], TIE))
     plain = [row for row in here("tasks") if row["side"] == ADAPTIVE and row["to_vanilla"] is not None]
     if plain:
         worst = max(plain, key=lambda row: row["to_vanilla"][0])
-        words = f"on no task more than 3 % slower than plain (most: {worst['task']})"
-        made.append(Claim(load, sampling, words, worst["to_vanilla"][0] <= SLOWER, worst["to_vanilla"]))
+        words = f"on no task more than 3 % slower than plain (most: {_words(worst['task'])})"
+        made.append(_judged(load, sampling, words, worst["to_vanilla"], SLOWER))
     made += [
-        Claim(
-            load,
-            sampling,
-            f"faster than plain on {row['task'].replace('_', ' ')}",
-            row["to_vanilla"][0] < 1,
-            row["to_vanilla"],
-        )
+        _judged(load, sampling, f"faster than plain on {_words(row['task'])}", row["to_vanilla"], _BELOW_ONE)
         for row in plain
         if row["task"] in GAINS
     ]
     return made
+
+
+def _judged(load: str, sampling: str, words: str, ratio: Sequence[float], most: float) -> Claim:
+    value, low, high = ratio
+    holds = value <= most
+    return Claim(load, sampling, words, holds, high <= most if holds else low > most, ratio)
+
+
+def _words(task: str) -> str:
+    return task.replace("_", " ")

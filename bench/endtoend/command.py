@@ -6,11 +6,11 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -19,7 +19,7 @@ from bench.endtoend.claims import claims
 from bench.endtoend.figures import Measured, Objective, figures
 from bench.endtoend.journal import Journal
 from bench.endtoend.load import parse_load
-from bench.endtoend.outside import OutsideClient
+from bench.endtoend.outside import Compared, OutsideClient
 from bench.endtoend.run import RATE, Asked, Run, Warmth
 from bench.endtoend.running import Fleets, resident
 from bench.endtoend.schedule import Block, Cell, schedule
@@ -73,6 +73,13 @@ class Options:
         return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
+class _Ended(NamedTuple):
+    """How a measurement ended: what the outside client found, and the sides that were left out and why."""
+
+    outside: Compared
+    failed: Mapping[str, str]
+
+
 def run_end_to_end(options: Options, work: Path, say: Say, *, fresh: bool = False) -> tuple[Document, bool]:
     """Measure, going on with what is in `work`; the document, and whether nothing is left to be measured.
 
@@ -83,8 +90,9 @@ def run_end_to_end(options: Options, work: Path, say: Say, *, fresh: bool = Fals
     folder = work / options.fingerprint
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    chosen, cells = sides(options.ks, options.sides), cells_of(options)
-    topology, why = chosen_topology(_drafter(options), options.topology)
+    drafter = _drafter(options)
+    chosen, cells = sides(options.ks, options.sides, apart=drafter.remembers), cells_of(options)
+    topology, why = chosen_topology(drafter, options.topology)
     recording = Recording("end-to-end", _told(options) | {"topology": topology, "topology_because": why})
     journal = Journal(folder / "journal.jsonl", options.fingerprint)
     most = options.resident or resident()
@@ -93,18 +101,27 @@ def run_end_to_end(options: Options, work: Path, say: Say, *, fresh: bool = Fals
     say(f"{len(blocks)} blocks, {len(journal.blocks)} measured already; {most} fleets at a time")
     began = time.monotonic()
     try:
-        outside = asyncio.run(
-            _measure(options, folder, journal, blocks, topology=topology, most=most, say=say)
-        )
+        ended = asyncio.run(_measure(options, folder, journal, blocks, topology=topology, most=most, say=say))
+    except BenchError as error:
+        if isinstance(error, OptionError) or not list(done_repeats(blocks, journal)):
+            raise
+        say(str(error))
+        ended = _Ended(Compared([], whole=False), {})
     finally:
         journal.note(_TAKEN, journal.notes.get(_TAKEN, 0.0) + time.monotonic() - began)
-    done = finished(blocks, journal) and bool(outside or not options.outside_requests)
-    measured = list(done_repeats(blocks, journal))
+    done = finished(blocks, journal) and ended.outside.whole
+    measured = list(done_repeats(blocks, journal, ended.failed))
     if not measured:
         raise BenchError("no repeat was finished in time: the same command goes on where it stopped")
     found = figures(measured, Objective(*options.objective))
     document = recording.document(
-        {"rate": journal.notes.get(RATE), **found, "claims": claims(found), "outside": outside}
+        {
+            "rate": journal.notes.get(RATE),
+            "failed": dict(ended.failed),
+            **found,
+            "claims": claims(found),
+            "outside": ended.outside.rows,
+        }
     )
     return document | {"seconds": round(journal.notes[_TAKEN], 1)}, done
 
@@ -123,15 +140,17 @@ def cells_of(options: Options) -> list[Cell]:
     return [Cell(number, load, sampling) for number, (load, sampling) in enumerate(pairs)]
 
 
-def done_repeats(blocks: Iterable[Block], journal: Journal) -> Iterable[Measured]:
-    """What was measured in the repeats of which every block is finished."""
+def done_repeats(
+    blocks: Iterable[Block], journal: Journal, failed: Container[str] = ()
+) -> Iterable[Measured]:
+    """What was measured in the repeats of which every block is finished, but for sides that `failed`."""
     by_repeat: dict[int, list[Block]] = {}
     for block in blocks:
         by_repeat.setdefault(block.repeat, []).append(block)
     for repeat in sorted(by_repeat):
         of_repeat = by_repeat[repeat]
-        if all(block.key in journal.blocks for block in of_repeat):
-            for block in of_repeat:
+        if all(block.key in journal.blocks or block.side.name in failed for block in of_repeat):
+            for block in (one for one in of_repeat if one.key in journal.blocks):
                 place = (block.cell.load.name, block.cell.sampling.name)
                 yield Measured(block.repeat, *place, block.side.name, *journal.blocks[block.key])
 
@@ -174,8 +193,8 @@ async def _measure(
     topology: str,
     most: int,
     say: Say,
-) -> list[dict[str, Any]]:
-    """Have all blocks answered, and then what an outside client is to ask; what that one measured."""
+) -> _Ended:
+    """Have all blocks answered, and then what an outside client is to ask."""
     spec_bench = Path(options.spec_bench) if options.spec_bench is not None else None
     samplings = tuple(dict.fromkeys(block.cell.sampling for block in blocks))
     asked = Asked(
@@ -189,8 +208,10 @@ async def _measure(
         run = Run(asked, journal, client, say)
         async with Fleets(made, folder, most=most, warm=run.warm, say=say) as running:
             whole = await run.blocks(blocks, running, until_s=until_s)
-            if not whole or not options.outside_requests:
-                return []
+            if not options.outside_requests:
+                return _Ended(Compared([], whole=True), run.failed)
+            if not whole and not run.failed:
+                return _Ended(Compared([], whole=False), run.failed)
             outside = OutsideClient(
                 journal,
                 folder / "outside",
@@ -201,11 +222,11 @@ async def _measure(
                 max_tokens=options.max_tokens,
             )
             chosen = {block.side.name: block.side for block in blocks if not block.side.cold}
-            try:
-                return await outside.compared(_plain_first(chosen), running, options.repeats, say)
-            except BenchError as error:  # hours of our own figures must not be lost to it
-                say(str(error))
-                return []
+            left = {name: side for name, side in chosen.items() if name not in run.failed}
+            compared = await outside.compared(
+                _plain_first(left), running, options.repeats, say, until_s=until_s
+            )
+            return _Ended(compared, run.failed)
 
 
 def _plain_first(chosen: Mapping[str, Side]) -> list[Side]:

@@ -50,16 +50,37 @@ class Measured:
 
 Place = tuple[str, str]
 """Load and sampling."""
+EVERYWHERE: Final[Place] = ("all", "all")
+"""All loads and samplings together."""
 Rows = Mapping[Place, Mapping[str, Mapping[int, Measured]]]
 """By load and sampling, side and repeat."""
 
 
 def figures(blocks: Iterable[Measured], objective: Objective) -> dict[str, Any]:
-    """All figures: `cells`, `ratios`, `tasks`, `arms`; see the functions of these names."""
+    """All figures: `cells`, `ratios`, `tasks`, `arms`; see the functions of these names.
+
+    Each for every load and sampling, and for all of them together: one of them has few answers of a task.
+    """
     rows: dict[Place, dict[str, dict[int, Measured]]] = defaultdict(lambda: defaultdict(dict))
     for block in blocks:
         rows[block.load, block.sampling][block.side][block.repeat] = block
+    if len(rows) > 1:
+        rows[EVERYWHERE] = _everywhere(rows)
     return {"cells": cells(rows, objective), "ratios": ratios(rows), "tasks": tasks(rows), "arms": arms(rows)}
+
+
+def _everywhere(rows: Rows) -> dict[str, dict[int, Measured]]:
+    """What sides answered in a repeat under all loads and samplings; not of those that had fewer."""
+    places = list(rows.values())
+    found: dict[str, dict[int, Measured]] = {}
+    for side in dict.fromkeys(side for sides in places for side in sides):
+        of_side = [sides.get(side, {}) for sides in places]
+        for repeat in sorted(set.intersection(*(set(repeats) for repeats in of_side))):
+            blocks = [repeats[repeat] for repeats in of_side]
+            seconds = sum(block.seconds for block in blocks)
+            answers = [answer for block in blocks for answer in block.answers]
+            found.setdefault(side, {})[repeat] = Measured(repeat, *EVERYWHERE, side, seconds, answers)
+    return found
 
 
 def cells(rows: Rows, objective: Objective) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,14 @@ MEASURES: Final = (
 """What is taken over from its result, under its names."""
 _CLIENTS: Final = 2
 _TAIL: Final = 800
+_LIMIT_S: Final = 900.0
+
+
+class Compared(NamedTuple):
+    """A row per side, of the repeats in which all of them answered; and whether these are all repeats."""
+
+    rows: list[dict[str, Any]]
+    whole: bool
 
 
 class OutsideClient:
@@ -66,23 +75,33 @@ class OutsideClient:
         self._max_tokens = max_tokens
 
     async def compared(
-        self, sides: Sequence[Side], fleets: Fleets, repeats: int, say: Say
-    ) -> list[dict[str, Any]]:
+        self, sides: Sequence[Side], fleets: Fleets, repeats: int, say: Say, *, until_s: float | None = None
+    ) -> Compared:
         """What it measures of each side; sides in turn, forwards and backwards, `repeats` times.
 
-        Raises:
-            BenchError: It ended badly.
+        It ends early when the time is up (`until_s`, of `time.monotonic`), and where it ends badly: what it
+        had measured by then counts.
         """
         measured: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
         for repeat in range(repeats):
+            found: dict[str, dict[str, float]] = {}
             for side in sides if repeat % 2 == 0 else sides[::-1]:
                 noted = f"outside: {repeat}/{side.name}"
                 if noted not in self._journal.notes:
-                    url = await fleets.url(side.fleet)
-                    self._journal.note(noted, await self._once(url, side, repeat))
+                    if until_s is not None and time.monotonic() >= until_s:
+                        return Compared(outside_rows(measured), whole=False)
+                    try:
+                        self._journal.note(
+                            noted, await self._once(await fleets.url(side.fleet), side, repeat)
+                        )
+                    except BenchError as error:  # hours of our own figures must not be lost to it
+                        say(str(error))
+                        return Compared(outside_rows(measured), whole=False)
                     say(f"vLLM's serving benchmark: {side.name}, {repeat + 1} of {repeats}")
-                measured[side.name].append(self._journal.notes[noted])
-        return outside_rows(measured)
+                found[side.name] = self._journal.notes[noted]
+            for name, figures in found.items():
+                measured[name].append(figures)
+        return Compared(outside_rows(measured), whole=True)
 
     async def _once(self, url: str, side: Side, repeat: int) -> dict[str, float]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +118,11 @@ class OutsideClient:
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            output, _ = await process.communicate()
+            output, _ = await asyncio.wait_for(process.communicate(), _LIMIT_S)
+        except TimeoutError:
+            raise BenchError(
+                f"{side.name}: vLLM's serving benchmark did not end in {_LIMIT_S:.0f} s"
+            ) from None
         finally:
             if process.returncode is None:  # we are being stopped
                 process.kill()
@@ -149,7 +172,9 @@ def conversations(workload: Workload, requests: int, repeat: int) -> list[dict[s
 
 
 def outside_rows(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
-    """Per side: each measure, and its ratio to that of the plain side in the same repeat."""
+    """Per side: each measure, and its ratio to that of the plain side in the same repeat; none for none."""
+    if not any(measured.values()):
+        return []
     base = measured.get(VANILLA)
     found = []
     for side, runs in measured.items():

@@ -15,7 +15,7 @@ from bench.endtoend.journal import Journal
 from bench.endtoend.load import Load, arrivals, closed, opened
 from bench.endtoend.running import Fleets
 from bench.endtoend.schedule import Block
-from bench.endtoend.sides import Fleet
+from bench.endtoend.sides import VANILLA, Fleet
 from bench.endtoend.workload import Prompt, Workload
 from bench.results import BenchError, Say
 
@@ -26,6 +26,7 @@ _RATE_CLIENTS: Final = 16
 _RATE_REQUESTS: Final = 32
 _AFTER_START: Final = 8
 _AT_ONCE: Final = 4
+_SHOWN: Final = 300
 _TRIES: Final = 3
 """Ray gives a start up where the machine is very busy for a moment."""
 
@@ -56,26 +57,38 @@ class Run:
         self._journal = journal
         self._client = client
         self._say = say
+        self.failed: dict[str, str] = {}
+        """Sides that are left out, and why."""
 
     async def blocks(self, blocks: Sequence[Block], fleets: Fleets, *, until_s: float | None) -> bool:
-        """Have all blocks answered that are not in the journal; False where the time is up before.
+        """Have all blocks answered that are not in the journal; False where some are not in the end.
 
-        `until_s` is a time of `time.monotonic`. It is looked at between blocks.
+        `until_s` is a time of `time.monotonic`. It is looked at between blocks. A side that three
+        times does not start, or does not answer, is left out from there on: see `failed`.
 
         Raises:
-            BenchError: A side does not start, or does not answer, three times.
+            BenchError: That side is the plain one, which all others are compared with.
         """
         left = [block for block in blocks if block.key not in self._journal.blocks]
         began = time.monotonic()
         for done, block in enumerate(left, 1):
             if until_s is not None and time.monotonic() >= until_s:
                 return False
-            seconds, answers = await self._block(block, fleets)
+            if block.side.name in self.failed:
+                continue
+            try:
+                seconds, answers = await self._block(block, fleets)
+            except BenchError as error:
+                if block.side.name == VANILLA:
+                    raise
+                self.failed[block.side.name] = " ".join(str(error).split())[:_SHOWN]
+                self._say(f"{block.side.name}: left out: {error}")
+                continue
             self._journal.add(block.key, seconds, answers)
             each = (time.monotonic() - began) / done
             minutes = each * (len(left) - done) / 60
             self._say(f"{block.key}: {seconds:.0f} s; {done} of {len(left)} blocks, {minutes:.0f} min left")
-        return True
+        return not self.failed
 
     async def _block(self, block: Block, fleets: Fleets) -> tuple[float, list[Answer]]:
         for left in reversed(range(_TRIES)):

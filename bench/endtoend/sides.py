@@ -65,6 +65,11 @@ class Drafter:
         """Whether it copies from the text, which takes next to no time."""
         return self.profile["method"] in COPYING
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it copies from earlier answers, too: sides that share its engines would help each other."""
+        return str(self.profile["method"]) == "suffix"
+
 
 def chosen_topology(drafter: Drafter, wanted: str | None) -> tuple[str, str]:
     """The engines of the sides that decide, and why.
@@ -80,8 +85,8 @@ def chosen_topology(drafter: Drafter, wanted: str | None) -> tuple[str, str]:
     return "mixed", "the drafter is a model: its engine is slower than a plain one even at k = 0"
 
 
-def sides(ks: Sequence[int], wanted: Sequence[str] = ()) -> list[Side]:
-    """The sides with these static k, all or the `wanted` ones.
+def sides(ks: Sequence[int], wanted: Sequence[str] = (), *, apart: bool = False) -> list[Side]:
+    """The sides with these static k, all or the `wanted` ones; `apart` gives every k engines of its own.
 
     Raises:
         OptionError: One that does not exist is wanted.
@@ -89,7 +94,11 @@ def sides(ks: Sequence[int], wanted: Sequence[str] = ()) -> list[Side]:
     every = [
         Side(VANILLA, "plain"),
         *(
-            Side(f"static-k{k}", "static", {"X-Specroute-Route": "speculative", "X-Specroute-K": str(k)})
+            Side(
+                f"static-k{k}",
+                f"static-k{k}" if apart else "static",
+                {"X-Specroute-Route": "speculative", "X-Specroute-K": str(k)},
+            )
             for k in ks
         ),
         Side(TABLE, "table"),
@@ -117,6 +126,8 @@ def fleets(
     always = {"mode": "always_speculative", **_NOTHING_BY_CHANCE}
     most = {"k": {"max": int(drafter.profile["k"])}}
     threshold = {"mode": "threshold", "threshold": _BANDS[drafter.copies], "acceptance": _DAY, **most}
+    # By mode `engine` no k but the one a request names is chosen, nor one for the whole crowd.
+    static = {**always, "k": {"mode": "engine", **most["k"]}}
     adaptive = {"mode": "adaptive", "acceptance": _DAY, "objective": {"min_speedup": 1.02}, **most}
 
     def args(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -124,12 +135,11 @@ def fleets(
 
     made = [
         Fleet("plain", args([{**plain, "replicas": 2}]), policy("plain", mode="always_vanilla")),
-        Fleet("static", args([{**speculative, "replicas": 2}]), policy("static", **always, **most)),
-        Fleet(
-            "table",
-            args([{**tabled, "replicas": 2}]),
-            policy("table", **always, k={"mode": "engine", **most["k"]}),
+        *(
+            Fleet(name, args([{**speculative, "replicas": 2}]), policy("static", **static))
+            for name in ("static", *(f"static-k{k}" for k in range(1, int(drafter.profile["k"]) + 1)))
         ),
+        Fleet("table", args([{**tabled, "replicas": 2}]), policy("table", **static)),
         Fleet(THRESHOLD, args(mixed), policy(THRESHOLD, **threshold), learns=True),
         Fleet(ADAPTIVE, args(mixed), policy(ADAPTIVE, **adaptive), learns=True),
         Fleet(COLD, args(mixed), policy(ADAPTIVE, **adaptive), cold=True),

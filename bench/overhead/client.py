@@ -43,7 +43,13 @@ async def ask_all(port: int, *, clients: int, requests: int, chunks: int, number
     """
     each = -(-requests // clients)
     numbers = [range(number + one * each, number + (one + 1) * each) for one in range(clients)]
-    answers = await asyncio.gather(*(_client(port, chunks, own) for own in numbers))
+    asking = [asyncio.create_task(_client(port, chunks, own)) for own in numbers]
+    try:
+        answers = await asyncio.gather(*asking)
+    finally:  # where one fails, the others must not go on beside what is asked next
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
     return [answer for own in answers for answer in own]
 
 

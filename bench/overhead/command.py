@@ -79,7 +79,8 @@ async def _report(options: argparse.Namespace) -> dict[str, Any]:
     before, began = machine(), time.time()
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         async with running(names, Path(folder), peers=options.peers, step_ms=options.step_ms) as sides:
-            blocks = await measured(sides, load)
+            blocks, failed = await measured(sides, load)
+            failed |= {name: "it did not start" for name in names if name not in sides}
     return {
         "bench": "overhead",
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
@@ -88,6 +89,7 @@ async def _report(options: argparse.Namespace) -> dict[str, Any]:
         "versions": versions(_VERSIONS),
         "peers": {name: peers.packages(options.peers / name) for name in names if name in peers.PINNED},
         "not_installed": missing,
+        "failed": failed,
         "load": {**asdict(load), "step_ms": options.step_ms},
         **figures(blocks),
         "blocks": [asdict(block) for block in blocks],

@@ -15,6 +15,7 @@ def text(report: Mapping[str, Any]) -> str:
         f"load of the machine {machine['load']} to {machine['load_after']}",
         f"{load['repeats']} repeats, {load['step_ms']} ms per chunk, intervals of 95 %",
         *(f"{name}: not installed" for name in report["not_installed"]),
+        *(f"{name}: left out: {why}" for name, why in report["failed"].items()),
     ]
     for (chunks, clients), rows in groupby(report["cells"], lambda row: (row["chunks"], row["clients"])):
         lines += ["", f"{chunks} chunks, {clients} at once"]

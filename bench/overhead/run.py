@@ -11,8 +11,9 @@ from random import Random
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
-from bench.overhead.client import Timed, ask_all
+from bench.overhead.client import AnswerError, Timed, ask_all
 from bench.overhead.figures import Block, Place
+from bench.overhead.peers import PINNED
 from bench.overhead.processors import processor_seconds
 from bench.overhead.sides import Started
 
@@ -41,28 +42,41 @@ class _Asked(NamedTuple):
     repeat: int = 0
 
 
-async def measured(sides: Mapping[str, Started], load: Load) -> list[Block]:
-    """The blocks of all repeats; one more before them warms up and is not among them.
+async def measured(sides: Mapping[str, Started], load: Load) -> tuple[list[Block], dict[str, str]]:
+    """The blocks of all repeats, and the peers that are left out, with why.
 
-    In every repeat the loads come in the order given, and the sides at each of them in an order drawn anew.
+    One more repeat before them warms up and is not among them. In every repeat the loads come in the order
+    given, and the sides at each of them in an order drawn anew. A peer is left out from where it fails.
 
     Raises:
-        AnswerError: A side answered with something else than a whole stream.
+        AnswerError: A side that is no peer answered with something else than a whole stream.
+        OSError: It did not answer.
     """
     rng = Random(1)
     asked: list[_Asked] = []
+    failed: dict[str, str] = {}
     number = 1
     for repeat in range(-1, load.repeats):
         print(f"repeat {repeat + 1} of {load.repeats}" if repeat >= 0 else "warming up", file=sys.stderr)
         for chunks in load.chunks:
             for clients in load.clients:
                 for name in rng.sample(list(sides), len(sides)):
+                    if name in failed:
+                        continue
                     requests = max(load.requests, 2 * clients)
-                    block = await _ask(sides, name, Place(chunks, clients), requests, number)
+                    try:
+                        block = await _ask(sides, name, Place(chunks, clients), requests, number)
+                    except (AnswerError, OSError) as error:
+                        if name not in PINNED:
+                            raise
+                        failed[name] = f"{chunks} chunks, {clients} clients: {type(error).__name__}: {error}"
+                        print(f"{name}: left out: {failed[name]}", file=sys.stderr)
+                        continue
                     number += requests + clients
                     if repeat >= 0:
                         asked.append(block._replace(repeat=repeat))
-    return blocks(asked, {name: side.engine for name, side in sides.items()})
+    kept = [block for block in asked if block.side not in failed]
+    return blocks(kept, {name: side.engine for name, side in sides.items() if name not in failed}), failed
 
 
 async def _ask(sides: Mapping[str, Started], name: str, place: Place, requests: int, number: int) -> _Asked:

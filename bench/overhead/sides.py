@@ -76,10 +76,12 @@ def available(names: Iterable[str], peers: Path | None) -> tuple[list[str], list
 async def running(
     names: Sequence[str], folder: Path, *, peers: Path | None, step_ms: float
 ) -> AsyncIterator[dict[str, Started]]:
-    """These sides while all of them answer, started one after the other; their files are in `folder`.
+    """These sides while they answer, started one after the other; their files are in `folder`.
+
+    A peer that does not come up is not among them.
 
     Raises:
-        StartError: One of them did not come up.
+        StartError: Another side did not come up.
     """
     started: dict[str, Started] = {}
     try:
@@ -91,7 +93,13 @@ async def running(
             output = place / "output.txt"
             started[name] = Started(name, port, _process(command, place, output))
             print(f"{name}: starting", file=sys.stderr)
-            await _until_it_answers(started[name], output)
+            try:
+                await _until_it_answers(started[name], output)
+            except StartError as error:
+                if name not in PINNED:
+                    raise
+                print(f"{error}\n{name}: left out", file=sys.stderr)
+                await asyncio.to_thread(_end, started.pop(name).process)
         yield started
     finally:
         for side in reversed(started.values()):

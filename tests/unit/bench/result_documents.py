@@ -23,11 +23,18 @@ def end_to_end(blocks: list[Measured]) -> dict[str, Any]:
         "max_tokens": 64,
         "temperature": 0.8,
         "objective": [2.0, 0.2],
+        "repeats": 3,
     }
     found = figures(blocks, Objective())
     outside = [{"side": "adaptive", "median_ttft_ms": INTERVAL, "ratio_median_e2el_ms": INTERVAL}]
     document = Recording("end-to-end", settings).document(
-        {"rate": 1.5, **found, "claims": claims(found), "outside": outside}
+        {
+            "rate": 1.5,
+            "failed": {"threshold": "it does not start"},
+            **found,
+            "claims": claims(found),
+            "outside": outside,
+        }
     )
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]
 
@@ -39,6 +46,7 @@ def others() -> dict[str, dict[str, Any]]:
         "overhead": {
             "load": {"repeats": 5, "step_ms": 5.0},
             "not_installed": ["litellm"],
+            "failed": {"vllm-router": "it did not start"},
             "cells": [
                 {**place, "side": "direct", "total_ms": INTERVAL, "cpu_ms": INTERVAL},
                 {

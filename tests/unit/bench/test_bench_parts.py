@@ -16,6 +16,7 @@ from bench.repeated import repeated, rows
 from bench.report.sections import section
 from bench.results import BenchError
 from bench.serving import Serving, policy
+from router.settings import EMBEDDED_STORE, DeploymentSettings
 
 pytestmark = pytest.mark.unit
 
@@ -71,6 +72,13 @@ def test_tenants_and_routers_are_measured(monkeypatch: pytest.MonkeyPatch) -> No
     assert [row["side"] for row in document["tenants"]] == ["1", "2"]
     assert document["routers"][0]["requests_per_s"].value > 0
     assert "| routers |" in section(document)
+
+
+def test_services_with_several_routers_can_be_started() -> None:
+    """They refuse to without a store that all routers share."""
+    settings = DeploymentSettings.model_validate(scaling.arguments(2, "unix:///run/store.sock"))
+    assert settings.routers == 2
+    assert settings.store.url != EMBEDDED_STORE
 
 
 @contextmanager

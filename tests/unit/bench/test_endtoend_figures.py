@@ -1,5 +1,7 @@
 """The end-to-end bench's figures: paired ratios, their intervals, and the claims made of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from bench.endtoend.answers import Answer
 from bench.endtoend.claims import claims
-from bench.endtoend.figures import Measured, Objective, figures, ratio
+from bench.endtoend.figures import EVERYWHERE, Measured, Objective, figures, ratio
+from bench.report.end_to_end import verdict
 
 pytestmark = pytest.mark.unit
 
@@ -80,6 +83,33 @@ def test_claims_say_where_they_fail() -> None:
     failed = {claim["claim"] for claim in claims(figures(slow, Objective())) if not claim["holds"]}
     assert any("best fixed side" in name for name in failed)
     assert any("on no task more than 3 %" in name for name in failed)
+
+
+def test_all_loads_are_looked_at_together() -> None:
+    """Of sides that answered all of them: one load has few answers of a task."""
+    sampled = [dataclasses.replace(block, sampling="sampled") for block in run() if block.side != "static-k4"]
+    found = figures([*run(), *sampled], Objective())
+    cells = {row["side"]: row for row in found["cells"] if (row["load"], row["sampling"]) == EVERYWHERE}
+    assert {side: row["requests"] for side, row in cells.items()} == {"vanilla": 48, "adaptive": 48}
+    ratios = [row for row in found["ratios"] if (row["load"], row["sampling"]) == EVERYWHERE]
+    assert [row["ratio"] for row in ratios] == [pytest.approx((0.75,) * 3)]
+    assert all(row["load"] != "all" for row in figures(run(), Objective())["cells"])
+
+
+def test_what_is_within_the_noise_is_said() -> None:
+    """A verdict is clear where the whole interval is on its side."""
+    ratio = {"load": "closed-2", "sampling": "greedy", "side": "adaptive", "to": "vanilla"}
+    cells = [{**ratio, "side": "vanilla", "per_token_s": [1.0, 1.0, 1.0]}]
+    said = {}
+    for interval in ((0.9, 0.8, 1.0), (1.01, 0.9, 1.1), (1.05, 0.99, 1.2), (1.2, 1.1, 1.3)):
+        (claim,) = claims({"cells": cells, "ratios": [{**ratio, "ratio": interval}], "tasks": []})
+        said[interval[0]] = verdict(claim)
+    assert said == {
+        0.9: "yes",
+        1.01: "yes, within the noise",
+        1.05: "no, within the noise",
+        1.2: "**no**",
+    }
 
 
 def slower(block: Measured) -> Measured:

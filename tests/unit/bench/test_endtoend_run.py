@@ -207,6 +207,58 @@ async def test_a_block_is_tried_again_on_fresh_engines(tmp_path: Path) -> None:
     assert Service.log == 3 * ["+plain", "-plain"]
 
 
+async def test_a_side_that_fails_is_left_out(tmp_path: Path) -> None:
+    """The others go on and have figures; without the plain side there is nothing to compare with."""
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "table":
+            return httpx.Response(500, json={"error": {"message": "no such option"}})
+        return httpx.Response(200, content=ANSWER, headers=HEADERS)
+
+    plan, journal = blocks(["batch-table"]), Journal(tmp_path / "j", "f")
+    run = run_of(journal, client(answered))
+    async with running(run, tmp_path, most=2) as fleet:
+        assert not await run.blocks(plan, fleet, until_s=None)
+    assert Service.log.count("+table") == 3
+    assert "no such option" in run.failed["batch-table"]
+    assert list(done_repeats(plan, journal)) == []
+    found = list(done_repeats(plan, journal, run.failed))
+    assert {(one.repeat, one.side) for one in found} == {(0, "vanilla"), (1, "vanilla")}
+
+
+def test_sides_of_a_drafter_that_remembers_share_no_engines() -> None:
+    """What one of them answered would be another's draft."""
+    suffix = Drafter({"method": "suffix", "k": 4})
+    chosen = [side.fleet for side in sides((2, 4), apart=suffix.remembers)]
+    assert len(set(chosen)) == len(chosen)
+    assert set(chosen) <= set(fleets(suffix, "both", [(1, 16, 4)], {}))
+    shared = [side.fleet for side in sides((2, 4), apart=NGRAM.remembers)]
+    assert shared.count("static") == 2
+
+
+def test_static_sides_have_the_k_they_are_named_for() -> None:
+    """No policy of theirs lets the router choose another for a crowd."""
+    found = fleets(NGRAM, "both", [(1, 16, 4)], {})
+    assert {found[name].policy["spec"]["k"]["mode"] for name in ("static", "table")} == {"engine"}
+
+
+async def test_the_outside_client_stops_when_the_time_is_up(tmp_path: Path) -> None:
+    """Repeats that are whole count, and those from before are not asked again."""
+    journal = Journal(tmp_path / "j", "f")
+    outside = OutsideClient(journal, tmp_path, WORKLOAD, 3, model="model", tokenizer="folder", max_tokens=64)
+    chosen = sides((), ["adaptive"])
+    measures = dict.fromkeys(MEASURES, 2.0)
+    for noted in ("0/vanilla", "0/adaptive", "1/adaptive"):
+        journal.note(f"outside: {noted}", measures)
+    async with running(run_of(journal, client()), tmp_path, most=2) as fleet:
+        found = await outside.compared(chosen, fleet, 2, lambda _: None, until_s=0.0)
+        assert not found.whole
+        assert [row["side"] for row in found.rows] == ["vanilla", "adaptive"]
+        assert (await outside.compared(chosen, fleet, 1, lambda _: None, until_s=0.0)).whole
+    assert Service.log == []
+    assert outside_rows({"vanilla": []}) == []
+
+
 def test_the_outside_client_is_asked_to_measure_what_we_compare(tmp_path: Path) -> None:
     """Single turns in ShareGPT's form, another set every repeat, with the side's headers."""
     first, second = (conversations(WORKLOAD, 3, repeat) for repeat in (0, 1))

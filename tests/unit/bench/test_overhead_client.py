@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -17,7 +18,8 @@ from bench.overhead.client import AnswerError, Timed, ask_all
 from bench.overhead.command import main
 from bench.overhead.engine import App, Message, answer
 from bench.overhead.processors import processor_seconds
-from bench.overhead.sides import available, free_port
+from bench.overhead.run import Load, measured
+from bench.overhead.sides import Started, available, free_port
 
 pytestmark = pytest.mark.unit
 
@@ -161,3 +163,33 @@ def test_the_command_measures_and_writes_json(tmp_path: Path, capsys: pytest.Cap
         ("direct", 2, 5.0),
     ]
     assert len(report["blocks"]) == 4
+
+
+async def test_a_peer_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its figures would be of some loads only; the others go on. Any other side's failure ends the run."""
+
+    async def ask_all(port: int, **_: int) -> list[Timed]:
+        if port == 2:
+            raise AnswerError("overwhelmed")
+        return [Timed(0.001, 0.002, 3)]
+
+    monkeypatch.setattr("bench.overhead.run.ask_all", ask_all)
+    monkeypatch.setattr("bench.overhead.run._SETTLE_S", 0.0)
+    process = SimpleNamespace(pid=os.getpid())
+    sides = {
+        name: Started(name, port, process)  # type: ignore[arg-type]
+        for name, port in (("direct", 1), ("litellm", 2))
+    }
+    blocks, failed = await measured(sides, Load((2,), (1,), 1, 2))
+    assert {block.side for block in blocks} == {"direct"}
+    assert "overwhelmed" in failed["litellm"]
+    with pytest.raises(AnswerError, match="overwhelmed"):
+        await measured({"specroute": Started("specroute", 2, process)}, Load((2,), (1,), 1, 1))  # type: ignore[arg-type]
+
+
+async def test_where_one_client_fails_none_goes_on() -> None:
+    """What they still asked would slow down what is measured next."""
+    async with serving(HEAD + framed(*EVENTS), b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n") as port:
+        with pytest.raises(AnswerError, match="500"):
+            await ask_all(port, clients=3, requests=6, chunks=2, number=0)
+    assert not [task for task in asyncio.all_tasks() if "object _client " in str(task.get_coro())]

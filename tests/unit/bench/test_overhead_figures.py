@@ -85,6 +85,7 @@ def test_the_report_names_every_side_and_who_is_missing() -> None:
         "machine": {"processor": "one", "cores": 2, "load": 0.1, "load_after": 0.2},
         "load": {"repeats": 5, "step_ms": 5.0},
         "not_installed": ["vllm-router"],
+        "failed": {"litellm": "it did not start"},
         **figures(run()),
     }
     shown = text(report)
