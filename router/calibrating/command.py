@@ -8,6 +8,8 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +22,11 @@ from policies.loading import PolicyError
 from router.admin_client import AdminUrlError
 from router.calibrating.asking import Asker
 from router.calibrating.document import Results, costs_of, results
-from router.calibrating.journal import Journal, JournalError
+from router.calibrating.journal import Journal, JournalError, UnusableJournalError
 from router.calibrating.options import Options
-from router.calibrating.planning import Plan, planned
+from router.calibrating.planning import Plan, asked, planned
 from router.calibrating.progress import Screen
-from router.calibrating.prompts import PromptsError
+from router.calibrating.prompts import PromptsError, read_prompts
 from router.calibrating.report import markdown, page
 from router.calibrating.runner import Runner
 from router.calibrating.service import Facts, OverridesError, ServiceError, cost, facts
@@ -38,37 +40,45 @@ def run_calibration(options: Options) -> int:
     """Measure, and write the report, the calibration file and the policy; returns the exit code."""
     errors = Console(stderr=True, highlight=False)
     try:
+        prompts = read_prompts(options.prompts)
         found = facts(options.url, options.api_key)
-        told = cost(options.url)
-        plan = planned(options, found, costs_of(told))
-    except (AdminUrlError, OverridesError, PromptsError) as error:
+        what = asked(options, found, prompts)
+        journal = Journal(options.output / "journal.jsonl", what.fingerprint, fresh=options.fresh)
+        plan = planned(options, what, found, costs_of(cost(options.url)), journal.begun)
+    except (AdminUrlError, OverridesError, PromptsError, UnusableJournalError) as error:
         return _said(errors, str(error), _BAD_INPUT)
-    except (ServiceError, CalibrationError) as error:
+    except (ServiceError, CalibrationError, JournalError) as error:
         return _said(errors, str(error), _FAILED)
     _say(errors, plan.words())
+    for note in plan.notes:
+        _say(errors, note)
     if found.in_flight:
         _say(errors, f"{found.in_flight} other requests are on the service: times are those beside them")
     if options.check:
         return _OK
     try:
-        return _measured(options, found, plan, errors)
+        return _measured(options, found, plan, journal, errors)
     except (JournalError, ServiceError, CalibrationError, PolicyError) as error:
         return _said(errors, str(error).splitlines()[0], _FAILED)
 
 
-def _measured(options: Options, found: Facts, plan: Plan, errors: Console) -> int:
-    journal = Journal(options.output / "journal.jsonl", plan.fingerprint, fresh=options.fresh)
+def _measured(options: Options, now: Facts, plan: Plan, journal: Journal, errors: Console) -> int:
+    journal.begin(plan.begun)
+    found = replace(now, pools=plan.begun.pools)
+    away = {pool.profile for pool in found.pools} - {pool.profile for pool in now.pools}
     _check_room(options.output, plan)
     if journal.done:
         _say(errors, f"going on: {len(journal.done)} of {len(plan.blocks)} blocks are measured already")
     try:
-        failures = asyncio.run(_run(options, found, plan, journal, errors))
+        failures = asyncio.run(_run(options, found, plan, journal, away, errors))
     except KeyboardInterrupt:
         text = f"stopped: {len(journal.done)} of {len(plan.blocks)} blocks are kept; the same command goes on"
         return _said(errors, text, _FAILED)
-    for failure in failures[:_SHOWN_FAILURES]:
+    for failure in list(dict.fromkeys(failures))[:_SHOWN_FAILURES]:
         _say(errors, failure)
-    answers = [answer for number in sorted(journal.done) for answer in journal.done[number]]
+    answers = [
+        replace(answer, block=number) for number in sorted(journal.done) for answer in journal.done[number]
+    ]
     if not journal.costs:
         journal.add_cost(cost(options.url))
     about = _about(options, found, plan, answers, len(failures))
@@ -76,11 +86,13 @@ def _measured(options: Options, found: Facts, plan: Plan, errors: Console) -> in
     return _write(options, made, errors, failed=bool(failures))
 
 
-async def _run(options: Options, found: Facts, plan: Plan, journal: Journal, errors: Console) -> list[str]:
+async def _run(  # noqa: PLR0917 - a calibration's parts
+    options: Options, found: Facts, plan: Plan, journal: Journal, away: AbstractSet[str], errors: Console
+) -> list[str]:
     asker = Asker(options.url, found, max_tokens=options.max_tokens, api_key=options.api_key)
     with Screen(errors, len(plan.blocks) - len(journal.done) or 1) as screen:
         async with asker:
-            runner = Runner(asker, plan.prompts, journal, partial(cost, options.url), screen.seen)
+            runner = Runner(asker, plan.prompts, journal, partial(cost, options.url), screen.seen, away)
             return await runner.run(plan.blocks)
 
 

@@ -16,12 +16,15 @@ from policies.calibrating import (
     SamplingResult,
     Wanted,
     cells,
+    contexts_ran,
     domain_results,
     file_entries,
     recommended,
     sampling_results,
     surface,
+    typical_context,
 )
+from policies.calibrating.surface import CONTEXTS
 from policies.cells import CellKey
 from policies.cost import Calibrated, acceptance_entry, calibration, parse_calibration
 from policies.decide import Work
@@ -41,6 +44,7 @@ class Results(NamedTuple):
         domains: By domain and pool that drafts.
         sampling: Other temperatures and top_p.
         points: The break-even surface.
+        context: Tokens of context about which most was measured; one of those of the surface.
         policy: The recommended policy.
         file: The content of the calibration file.
         warnings: Sentences.
@@ -51,6 +55,7 @@ class Results(NamedTuple):
     domains: Sequence[DomainResult]
     sampling: Sequence[SamplingResult]
     points: Sequence[Point]
+    context: float
     policy: Recommended
     file: Mapping[str, Any]
     warnings: Sequence[str]
@@ -62,6 +67,7 @@ class Results(NamedTuple):
             **self.about,
             "domains": [_plain(one) for one in self.domains],
             "sampling": [_plain(one) for one in self.sampling],
+            "context_tokens": self.context,
             "break_even": [_plain(one) for one in self.points],
             "policy": {
                 "changes": list(self.policy.changes),
@@ -98,8 +104,8 @@ def results(
     counted = cells(measured, top_p=base[1])
     domains = domain_results(measured, base=base, reference_ks=reference_ks)
     varied = sampling_results(measured, base=base, reference_ks=reference_ks)
-    ran = {(one.profile, one.k, one.side.batch) for one in measured}
-    points = surface(found.pools, times, counted, ran)
+    context = typical_context(measured)
+    points = surface(found.pools, times, counted, contexts_ran(measured), {*CONTEXTS, context})
     known = Known(
         pools=[pool for pool in found.pools if pool.profile in times],
         costs=times,
@@ -113,6 +119,7 @@ def results(
         domains=domains,
         sampling=varied,
         points=points,
+        context=context,
         policy=recommended(found.policy, found.policy_name, known),
         file=file_content(told, points, counted),
         warnings=[*warnings(domains), *_unmeasured(told), *_unsteady(told)],

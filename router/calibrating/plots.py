@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Picture
 from policies.calibrating import DomainResult, Figure, Point
 from policies.calibrating.domains import GRAY, POOR
 from router.calibrating.document import Results
-from router.calibrating.sections import SHOWN_CONTEXT
+from router.calibrating.sections import shown_points
 
 _OURS = "#c8553d"
 _PLAIN = "#4878a8"
@@ -37,9 +37,7 @@ def plots(results: Results) -> dict[str, str]:
         if speedups:
             found["speedup"] = _speedups(speedups)
         for profile in dict.fromkeys(point.profile for point in results.points):
-            found[f"break-even-{profile}"] = _break_even(
-                [point for point in results.points if point.profile == profile]
-            )
+            found[f"break-even-{profile}"] = _break_even(shown_points(results, profile))
     return found
 
 
@@ -86,10 +84,9 @@ def _positions(domains: Sequence[DomainResult]) -> str:
     return _svg(picture)
 
 
-def _break_even(points: Sequence[Point]) -> str:
+def _break_even(at: Sequence[Point]) -> str:
     picture = Picture(figsize=(_WIDTH, 3.6), layout="constrained")
     axes = picture.subplots()
-    at = [point for point in points if point.context == SHOWN_CONTEXT]
     for k in sorted({point.k for point in at}):
         line = sorted(
             (point.batch, 1.0 if point.alpha is None else point.alpha) for point in at if point.k == k

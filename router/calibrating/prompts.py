@@ -22,13 +22,14 @@ class PromptsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt. `task` is sent along where the file says it; else the service finds out."""
+    """One prompt, of a `line`. `task` is sent along where the file says it; else the service finds out."""
 
     id: str
     domain: str
     messages: Sequence[Mapping[str, Any]]
     task: str | None = None
     max_tokens: int | None = None
+    line: int = 0
 
     @property
     def tokens(self) -> float:
@@ -36,17 +37,18 @@ class Prompt:
         return sum(len(str(message.get("content", ""))) for message in self.messages) / 4
 
 
-def read_prompts(path: Path, *, tasks: Collection[str]) -> list[Prompt]:
-    """All prompts of a file; `tasks` are those the service knows.
+def read_prompts(path: Path) -> list[Prompt]:
+    """All prompts of a file. What tasks there are the service knows: see `check_tasks`.
 
-    A line has `messages`, or `prompt`, or `turns` of which the first is asked; and one of `LABELS`. It may
-    have `id` and `max_tokens`; other keys are nobody's business here.
+    A line ends with a line feed, with or without a carriage return before it: other separators of lines may
+    stand in JSON's strings. It has `messages`, or `prompt`, or `turns` of which the first is asked; and one
+    of `LABELS`. It may have `id` and `max_tokens`; other keys are nobody's business here.
 
     Raises:
         PromptsError: The file cannot be read, has none, or has bad lines.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except OSError as error:
         raise PromptsError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
@@ -57,23 +59,37 @@ def read_prompts(path: Path, *, tasks: Collection[str]) -> list[Prompt]:
         if not line.strip():
             continue
         try:
-            prompt = _prompt(line, f"line-{number}", tasks)
+            prompt = _prompt(line, number)
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
             continue
         if prompt.id in found:
             problems.append(f"{path}:{number}: id: {prompt.id!r} is there already")
         found[prompt.id] = prompt
-    if len(problems) > _MOST_PROBLEMS:
-        problems[_MOST_PROBLEMS:] = [f"{path}: {len(problems) - _MOST_PROBLEMS} further lines cannot be used"]
-    if problems:
-        raise PromptsError("\n".join(problems))
+    _raise(path, problems)
     if not found:
         raise PromptsError(f"{path}: no prompts: a line is like {_EXAMPLE}")
     return list(found.values())
 
 
+_PART: Final = '{"type": "text", "text": "…"}'
 _EXAMPLE: Final = '{"domain": "code", "messages": [{"role": "user", "content": "…"}]}'
+
+
+def check_tasks(path: Path, prompts: Sequence[Prompt], tasks: Collection[str]) -> None:
+    """Whether a service with these tasks knows those of the prompts.
+
+    Raises:
+        PromptsError: It does not know all.
+    """
+    _raise(
+        path,
+        [
+            f"{path}:{prompt.line}: task: {prompt.task!r} is none of {', '.join(tasks)}"
+            for prompt in prompts
+            if prompt.task is not None and prompt.task not in tasks
+        ],
+    )
 
 
 def drawn(prompts: Sequence[Prompt], *, per_domain: int, seed: int) -> list[Prompt]:
@@ -84,9 +100,19 @@ def drawn(prompts: Sequence[Prompt], *, per_domain: int, seed: int) -> list[Prom
     return [prompt for own in by_domain.values() for prompt in rng.sample(own, min(per_domain, len(own)))]
 
 
-def _prompt(line: str, name: str, tasks: Collection[str]) -> Prompt:
+def _raise(path: Path, problems: list[str]) -> None:
+    if len(problems) > _MOST_PROBLEMS:
+        problems[_MOST_PROBLEMS:] = [f"{path}: {len(problems) - _MOST_PROBLEMS} further lines cannot be used"]
+    if problems:
+        raise PromptsError("\n".join(problems))
+
+
+def _prompt(line: str, number: int) -> Prompt:
     try:
         row = json.loads(line)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair (\\ud800 to \\udfff) is no text") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(row, dict):
@@ -98,12 +124,13 @@ def _prompt(line: str, name: str, tasks: Collection[str]) -> Prompt:
     if not isinstance(domain, str) or not domain.strip() or len(domain) > _LONGEST_NAME:
         raise ValueError(f"{label}: expected a name of at most {_LONGEST_NAME} characters")
     task = row.get("task")
-    if task is not None and task not in tasks:
-        raise ValueError(f"task: {str(task)[:_LONGEST_NAME]!r} is none of {', '.join(tasks)}")
+    if task is not None and (not isinstance(task, str) or not task or len(task) > _LONGEST_NAME):
+        raise ValueError(f"task: expected a name of at most {_LONGEST_NAME} characters")
     given = row.get("max_tokens")
     if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 2):  # noqa: PLR2004
         raise ValueError("max_tokens: expected a whole number from 2 on")
-    return Prompt(str(row.get("id", name)), domain.strip(), _messages(row), task, given)
+    name = f"line-{number}" if row.get("id") is None else str(row["id"])
+    return Prompt(name, domain.strip(), _messages(row), task, given, number)
 
 
 def _messages(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -119,6 +146,21 @@ def _messages(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise ValueError(f"messages[{place}].role: expected one of {', '.join(_ROLES)}")
-        if not isinstance(message.get("content"), str | list):
-            raise ValueError(f"messages[{place}].content: expected text")  # noqa: TRY004 - as above
+        content = message.get("content")
+        if not isinstance(content, str) and not _is_parts(content):
+            raise ValueError(f"messages[{place}].content: expected text, or a list of parts like {_PART}")
     return messages
+
+
+def _is_parts(content: object) -> bool:
+    """Whether it is a list of OpenAI's content parts: objects with a type, and text where that says so."""
+    return (
+        isinstance(content, list)
+        and len(content) > 0
+        and all(
+            isinstance(part, dict)
+            and isinstance(part.get("type"), str)
+            and (part["type"] != "text" or isinstance(part.get("text"), str))
+            for part in content
+        )
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from policies.calibrating import Block, Measured
@@ -23,20 +24,26 @@ Seen = Callable[[Block, str | None], None]
 class Runner:
     """One calibration's requests. What is in the journal already is not asked again."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a calibration is made of
         self,
         asker: Asker,
         prompts: Mapping[str, Prompt],
         journal: Journal,
         cost: Callable[[], Mapping[str, Any]],
         seen: Seen,
+        away: AbstractSet[str] = frozenset(),
     ) -> None:
-        """`cost` asks the service for its step times: they are kept now and then, lest it ends before us."""
+        """Nothing is asked yet.
+
+        `cost` asks the service for its step times: they are kept now and then, lest it ends before us. Pools
+        that are `away` are not asked.
+        """
         self._asker = asker
         self._prompts = prompts
         self._journal = journal
         self._cost = cost
         self._seen = seen
+        self._away = away
 
     async def run(self, planned: Sequence[Block]) -> list[str]:
         """Ask all blocks; what went wrong, a line for each block that failed.
@@ -45,12 +52,15 @@ class Runner:
             ServiceError: Block after block fails.
             JournalError: Nothing can be kept.
         """
-        waiting = [
-            (number, block) for number, block in enumerate(planned) if number not in self._journal.done
+        left = [(number, block) for number, block in enumerate(planned) if number not in self._journal.done]
+        waiting = [(number, block) for number, block in left if block.side.profile not in self._away]
+        failures = [
+            f"{block.side.profile}: not available: run the same command when it is back"
+            for _, block in left
+            if block.side.profile in self._away
         ]
         if waiting:
-            await self._warm_up(planned)
-        failures: list[str] = []
+            await self._warm_up([block for _, block in waiting])
         in_a_row = 0
         for done, (number, block) in enumerate(waiting, 1):
             problem = await self._measure(number, block)

@@ -10,7 +10,6 @@ from policies.calibrating import DomainResult, Figure, Point
 from router.calibrating.document import Results
 from router.calibrating.words import UNKNOWN, shown, verdict
 
-SHOWN_CONTEXT: Final = 1024.0
 _SHOWN_POSITIONS: Final = 8
 
 
@@ -86,6 +85,7 @@ def sections(results: Results) -> Iterator[Section]:
             "batch",
             "answers",
             "L",
+            "accepted",
             "TPOT ms",
             "TTFT ms",
             "ratio",
@@ -94,15 +94,17 @@ def sections(results: Results) -> Iterator[Section]:
         rows=[row for one in _sides(results.domains) for row in one],
         text=(
             (
-                "L: tokens per step. Ratio: time per token over that of plain decoding with the same batch, "
-                "prompt by prompt; below 1 is faster."
+                "L: tokens per step. Accepted: draft tokens over those that were proposed. TPOT: time per "
+                "token; TTFT: time to the first one, the median. Ratio: time per token over that of plain "
+                "decoding with the same temperature, top_p and batch, prompt by prompt; below 1 is faster. "
+                "No interval where too few answers tell."
             ),
         ),
     )
     if results.notes:
         yield Section("What other sampling changes", items=results.notes)
     for profile in dict.fromkeys(point.profile for point in results.points):
-        yield _surface(profile, [point for point in results.points if point.profile == profile])
+        yield _surface(profile, results)
     yield Section(
         "The recommended policy",
         text=(
@@ -127,6 +129,13 @@ def sections(results: Results) -> Iterator[Section]:
             for one in results.policy.expected
         ],
     )
+
+
+def shown_points(results: Results, profile: str) -> list[Point]:
+    """A pool's part of the surface that the report shows: at the context about which most was measured."""
+    return [
+        point for point in results.points if point.profile == profile and point.context == results.context
+    ]
 
 
 def _domain(one: DomainResult) -> tuple[str, ...]:
@@ -172,9 +181,10 @@ def _sides(domains: Sequence[DomainResult]) -> Iterator[Iterator[tuple[str, ...]
                 f"{side.side.top_p:g}",
                 str(side.side.batch),
                 str(side.requests),
-                UNKNOWN if side.acceptance_length is None else f"{side.acceptance_length:.2f}",
-                UNKNOWN if side.tpot_ms is None else f"{side.tpot_ms:.1f}",
-                UNKNOWN if side.ttft_ms is None else f"{side.ttft_ms:.0f}",
+                shown(side.acceptance_length),
+                shown(side.draft_acceptance_rate),
+                shown(side.tpot_ms, 1),
+                shown(side.ttft_ms, 0),
                 shown(side.tpot_ratio),
                 "",
             )
@@ -183,8 +193,8 @@ def _sides(domains: Sequence[DomainResult]) -> Iterator[Iterator[tuple[str, ...]
         )
 
 
-def _surface(profile: str, points: Sequence[Point]) -> Section:
-    at = [point for point in points if point.context == SHOWN_CONTEXT]
+def _surface(profile: str, results: Results) -> Section:
+    at = shown_points(results, profile)
     ks = sorted({point.k for point in at})
     batches = sorted({point.batch for point in at})
     cells = {(point.batch, point.k): point for point in at}
@@ -192,9 +202,10 @@ def _surface(profile: str, points: Sequence[Point]) -> Section:
         f"Break-even on {profile}",
         text=(
             (
-                f"The effective acceptance from which on drafts pay, at {SHOWN_CONTEXT:g} tokens of context; "
-                "“never” where none does. *: measured with this batch and k; elsewhere the step times say "
-                "so. Other contexts are in results.json."
+                f"The effective acceptance from which on drafts pay, at {results.context:g} tokens of "
+                "context, like most that was measured; “never” where none does. *: measured with this batch "
+                "and k, at about this context; elsewhere the step times say so. Other contexts are in "
+                "results.json."
             ),
         ),
         head=("batch", *(f"k = {k}" for k in ks), ""),

@@ -28,7 +28,10 @@ class OverridesError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a service is made of. `lookups` are of the pools whose drafts can be replayed."""
+    """What a service is made of: its `pools`, and those that are `away`, of which no replica answers.
+
+    `lookups` are of the pools whose drafts can be replayed.
+    """
 
     model: str
     max_model_len: int | None
@@ -37,6 +40,7 @@ class Facts:
     pools: tuple[PoolFacts, ...]
     lookups: Mapping[str, Lookup]
     in_flight: int
+    away: tuple[PoolFacts, ...] = ()
 
 
 def facts(url: str, api_key: str | None = None) -> Facts:
@@ -62,6 +66,7 @@ def facts(url: str, api_key: str | None = None) -> Facts:
                 if pool.get("prompt_lookup")
             },
             in_flight=sum(pool["in_flight"] for pool in told),
+            away=tuple(_pool(pool) for pool in told if not pool["available"]),
         )
     except AdminError as error:
         raise ServiceError(str(error)) from None
@@ -117,4 +122,5 @@ def _pool(told: Mapping[str, Any]) -> PoolFacts:
         replicas=int(told["replicas"]),
         capacity=int(told["capacity"]),
         is_model=int(told["max_k"]) > 0 and method not in COPYING,
+        least_asked=int(told.get("least_asked", 1)),
     )

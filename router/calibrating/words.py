@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from policies.calibrating import DomainResult, Figure, SamplingResult
+from policies.calibrating import Average, DomainResult, Figure, SamplingResult
 from policies.calibrating.domains import GRAY, POOR
 
 UNKNOWN: Final = "–"  # noqa: RUF001 - a dash for people
@@ -16,10 +16,12 @@ _ZONES: Final = {
 }
 
 
-def shown(figure: Figure | None, digits: int = 2) -> str:
-    """`0.31 (0.25 to 0.38)`."""
+def shown(figure: Figure | Average | None, digits: int = 2) -> str:
+    """`0.31 (0.25 to 0.38)`, and `0.31` without an interval."""
     if figure is None:
         return UNKNOWN
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.{digits}f}"
     return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
 
 

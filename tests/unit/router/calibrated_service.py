@@ -1,6 +1,7 @@
 """A service as a calibration sees it, without a network: it answers at once, with an acceptance by domain."""
 
 import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 
 from policies.calibrating import PoolFacts
 from policies.cost import StepTime, calibrated_profile, calibration
+from router.calibrating.options import Options
 from router.calibrating.service import Facts
 
 POLICY = """\
@@ -80,3 +82,29 @@ class PretendedService:
         }
         answer = {"choices": [{"message": {}}], "usage": {"prompt_tokens": 30}, "specroute": details}
         return httpx.Response(200, json={**answer, **self.besides})
+
+
+def options(folder: Path, **changes: Any) -> Options:
+    """Options with eight prompts of two tasks, in `folder` as the results are."""
+    prompts = folder / "prompts.jsonl"
+    if not prompts.exists():
+        rows = [{"task": task, "prompt": f"{task} {n}"} for task in ("code", "creative") for n in range(8)]
+        prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values: dict[str, Any] = {
+        "prompts": prompts,
+        "url": "http://service",
+        "output": folder / "out",
+        "per_domain": 8,
+        "budget_s": None,
+        "max_tokens": 64,
+        "ks": (2, 4),
+        "temperatures": (0.0, 1.0),
+        "top_ps": (1.0,),
+        "batches": (1, 4),
+        "seed": 1,
+        "api_key": None,
+        "fresh": False,
+        "check": False,
+        "as_json": True,
+    }
+    return Options(**{**values, **changes})

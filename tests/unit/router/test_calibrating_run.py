@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
-from calibrated_service import COST, FACTS, POLICY, PretendedService
+from calibrated_service import COST, FACTS, POLICY, PretendedService, options
 
 from policies.cost import parse_acceptance, parse_calibration
 from policies.loading import parse_policy
 from router.calibrating import command as module
 from router.calibrating.asking import Asker
-from router.calibrating.options import Options, OptionsError, numbers, whole_numbers
+from router.calibrating.options import OptionsError, numbers, whole_numbers
 from router.calibrating.service import Facts, ServiceError
 
 pytestmark = pytest.mark.unit
@@ -33,31 +33,6 @@ def service(monkeypatch: pytest.MonkeyPatch) -> PretendedService:
     monkeypatch.setattr(module, "facts", lambda _url, _key: FACTS)
     monkeypatch.setattr(module, "cost", lambda _url: COST)
     return pretended
-
-
-def options(folder: Path, **changes: Any) -> Options:
-    prompts = folder / "prompts.jsonl"
-    if not prompts.exists():
-        rows = [{"task": task, "prompt": f"{task} {n}"} for task in ("code", "creative") for n in range(8)]
-        prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    values: dict[str, Any] = {
-        "prompts": prompts,
-        "url": "http://service",
-        "output": folder / "out",
-        "per_domain": 8,
-        "budget_s": None,
-        "max_tokens": 64,
-        "ks": (2, 4),
-        "temperatures": (0.0, 1.0),
-        "top_ps": (1.0,),
-        "batches": (1, 4),
-        "seed": 1,
-        "api_key": None,
-        "fresh": False,
-        "check": False,
-        "as_json": True,
-    }
-    return Options(**{**values, **changes})
 
 
 def test_a_calibration_writes_a_report_a_file_and_a_policy(
@@ -80,7 +55,11 @@ def test_a_calibration_writes_a_report_a_file_and_a_policy(
     file = (out / "calibration.json").read_text()
     assert set(parse_calibration(file, "file")) == {"vanilla", "ngram"}
     assert {key.task for key in parse_acceptance(file, "file")} == {"code", "creative"}
-    assert json.loads(file)["profiles"]["ngram"]["break_even"]
+    points = json.loads(file)["profiles"]["ngram"]["break_even"]
+    assert {one["context"] for one in points if one["measured"]} == {document["context_tokens"]}
+    sides = [side for one in document["domains"] for side in one["sides"] if side["side"]["k"]]
+    assert {side["side"]["temperature"] for side in sides if side["tpot_ratio"]} == {0.0, 1.0}
+    assert all(side["tpot_ms"]["low"] <= side["tpot_ms"]["value"] for side in sides)
     page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
     assert page.count("<svg") == 4
     assert "http" not in page.split("<svg")[0].replace("http://service", "")
@@ -129,7 +108,7 @@ def test_other_options_need_another_folder_or_a_fresh_start(
 ) -> None:
     """What was measured is not lost by mistake."""
     assert module.run_calibration(options(tmp_path)) == 0
-    assert module.run_calibration(options(tmp_path, ks=(8,))) == 1
+    assert module.run_calibration(options(tmp_path, ks=(8,))) == 2
     assert "name another --output, or say --fresh" in capsys.readouterr().err
     assert module.run_calibration(options(tmp_path, ks=(8,), fresh=True)) == 0
 
@@ -166,6 +145,17 @@ def test_the_budget_takes_fewer_prompts(
     assert "16 prompts of 2 domains" in whole
     assert int(cut.split(": ")[1].split()[0]) < 16
     assert not service.asked
+
+
+def test_a_budget_that_not_even_one_prompt_of_each_domain_keeps_is_told(
+    tmp_path: Path, service: PretendedService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what would help; it is not exceeded in silence."""
+    assert module.run_calibration(options(tmp_path, check=True, budget_s=6.0)) == 0
+    plan, told = capsys.readouterr().err.splitlines()
+    assert "2 prompts of 2 domains" in plan
+    assert "--budget: one prompt of each domain takes about" in told
+    assert "minutes, not 0.1: fewer values of --k, --batch, --temperature" in told
 
 
 @pytest.mark.parametrize(
