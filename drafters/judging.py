@@ -59,8 +59,8 @@ def too_few(families: Iterable[str]) -> str | None:
     if known >= FEWEST:
         return None
     return (
-        f"{known} captured conversations to measure on, {FEWEST} are needed, a quarter of all: wait for more "
-        "traffic, or take more of what is captured (--tokens, --prompt-tokens)"
+        f"{known} captured conversations to measure on, {FEWEST} are needed, about a quarter of all: wait "
+        "for more traffic, or take more of what is captured (--tokens, --prompt-tokens)"
     )
 
 

@@ -6,8 +6,8 @@ so far, so one pass over all of it has the states that answering had, some ten t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,15 +16,16 @@ import torch
 
 from drafters.answering import Answer, Request
 from drafters.captured import Captured
-from drafters.recording import Recorded, Say, recorded
+from drafters.recording import Recorded, Say, make_folder, recorded
 from drafters.shards import source_digest, write_shard
 from drafters.target import Target
 from drafters.tokenizing import TargetTokens
 
 _SHARD_TOKENS: Final = 6144
 _LEAST_ANSWER: Final = 4
-_MEASURED_SHARE: Final = 4
-_HELD_OUT_SHARE: Final = 8
+_PARTS: Final = 32
+_MEASURED_PARTS: Final = 8
+_HELD_OUT_PARTS: Final = 3
 _MOST_MEASURED: Final = 400
 _UNKNOWN_TEMPERATURE: Final = 1.0
 
@@ -69,8 +70,9 @@ class Parts:
 def chosen(rows: Sequence[Captured], tokens: TargetTokens, settings: ReadSettings) -> Parts:
     """Splits answers by conversation: a quarter to measure on, of the rest an eighth held out while learning.
 
-    What was redacted is learned from only. A conversation goes where its name's hash says, and all its
-    answers with it.
+    A conversation goes where its name, a hash, says, and all its answers with it: whatever else was captured.
+    So no refresh of a drafter ever learns from what another one measures on, however their answers overlap.
+    What was redacted is not measured on.
 
     Args:
         rows: The newest first; they are taken until there are enough tokens.
@@ -90,17 +92,27 @@ def chosen(rows: Sequence[Captured], tokens: TargetTokens, settings: ReadSetting
         request = Request(row.ident, row.task, prompt, temperature, held_out=False)
         found.append((Asked(request, answer, row.family), row.redacted))
         count += len(answer)
-    families = sorted({asked.family for asked, redacted in found if not redacted})
-    few = min(_MOST_MEASURED, len(families) // _MEASURED_SHARE)
-    measured = frozenset(families[:few])
-    held = frozenset(families[few : few + math.ceil((len(families) - few) / _HELD_OUT_SHARE)])
+    clean = {asked.family for asked, redacted in found if not redacted and _is_measured(asked.family)}
+    measured = frozenset(sorted(clean)[:_MOST_MEASURED])
+    learned = {asked.family for asked, _ in found if not _is_measured(asked.family)}
+    held = {family for family in learned if _part(family) < _MEASURED_PARTS + _HELD_OUT_PARTS}
+    held = held or set(sorted(learned)[:1])  # of few conversations none may be there
     return Parts(
-        learned=tuple(_held(asked, held) for asked, _ in found if asked.family not in measured),
+        learned=tuple(_held(asked, held) for asked, _ in found if asked.family in learned),
         measured=tuple(asked for asked, redacted in found if asked.family in measured and not redacted),
     )
 
 
-def _held(asked: Asked, held: frozenset[str]) -> Asked:
+def _part(family: str) -> int:
+    return int(family, 16) % _PARTS
+
+
+def _is_measured(family: str) -> bool:
+    """Whether a conversation may be measured on, and is never learned from."""
+    return _part(family) < _MEASURED_PARTS
+
+
+def _held(asked: Asked, held: AbstractSet[str]) -> Asked:
     request = asked.request
     is_held = asked.family in held
     again = Request(request.ident, request.task, request.tokens, request.temperature, held_out=is_held)
@@ -113,9 +125,10 @@ def read_answers(
     """Reads the answers that no shard of the folder holds yet, shard by shard.
 
     Raises:
-        DraftError: The folder's shards are of another target or other settings, or the disk is full.
+        DraftError: The folder's shards are of another target or other settings, it cannot be written, or the
+            disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder, mode=0o700)
     source = source_digest(model, ["captured", settings.prompt_tokens, settings.answer_tokens])
     known = recorded(folder, source=source, say=say).idents
     todo = [one for one in asked if one.request.ident not in known]

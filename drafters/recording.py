@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,12 +53,16 @@ class Recorded:
 
 
 def recorded(folder: Path, *, source: str | None, say: Say) -> Recorded:
-    """The folder's readable shards. Damaged ones are told of and deleted: their prompts are asked again."""
+    """The folder's readable shards. Damaged ones are told of and deleted: their prompts are asked again.
+
+    Raises:
+        DraftError: They are of another source, or a damaged one cannot be deleted.
+    """
     shards = []
     for shard in read_shards(folder, source=source):
         if isinstance(shard, DraftError):
+            _delete(_file_of(shard))
             say(str(shard).split(": delete it")[0] + ": deleted, its answers are recorded anew")
-            _file_of(shard).unlink()
         else:
             shards.append(shard)
     return Recorded(tuple(shards))
@@ -65,6 +70,33 @@ def recorded(folder: Path, *, source: str | None, say: Say) -> Recorded:
 
 def _file_of(error: DraftError) -> Path:
     return Path(str(error).split(": damaged")[0])
+
+
+def _delete(file: Path) -> None:
+    try:
+        file.unlink()
+    except OSError as error:
+        raise DraftError(
+            f"{file}: damaged, and cannot be deleted ({error.strerror}): make its folder writable and run "
+            "the command again; the other answers are kept"
+        ) from error
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Makes the folder of recordings, where it is missing.
+
+    Raises:
+        DraftError: The disk is full, or the place cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        advice = "free some space" if full else "make that place writable, or name another folder"
+        raise DraftError(
+            f"{folder}: cannot be made ({error.strerror}): {advice}, and run the command again; "
+            "what was done before is kept"
+        ) from error
 
 
 def record(
@@ -80,9 +112,10 @@ def record(
     """Answers prompts that no shard holds yet, until the folder has `settings.tokens` of answers.
 
     Raises:
-        DraftError: The model is not a Llama, the folder was recorded from another one, or the disk is full.
+        DraftError: The model is not a Llama, the folder was recorded from another one or cannot be written,
+            or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     source = source_digest(model, [settings.prompt_tokens, settings.answer_tokens])
     held = recorded(folder, source=source, say=say)
     count = held.answered

@@ -72,11 +72,19 @@ class Shard:
 
 
 def source_digest(target: Path, settings: Sequence[object]) -> str:
-    """Tells recordings of one target and one way of asking from others: over its weights and the settings."""
+    """Tells recordings of one target and one way of asking from others: over its weights and the settings.
+
+    Raises:
+        DraftError: The weights cannot be read.
+    """
     found = hashlib.sha256(json.dumps(settings).encode())
-    with (target / "model.safetensors").open("rb") as file:
-        while chunk := file.read(1 << 22):
-            found.update(chunk)
+    weights = target / "model.safetensors"
+    try:
+        with weights.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                found.update(chunk)
+    except OSError as error:
+        raise DraftError(f"{weights}: not readable ({error.strerror}): prepare the model again") from error
     return found.hexdigest()[:16]
 
 

@@ -65,6 +65,7 @@ class Admin:
                     "profile": state.profile.name,
                     "method": state.profile.method,
                     "max_k": state.profile.k,
+                    "least_asked": state.profile.least_asked,
                     "prompt_lookup": _lookup(state.profile),
                     "available": state.available,
                     "ejected": self._pools.ejected(state.profile.name),
@@ -108,7 +109,15 @@ class Admin:
         return self._with_arms(self._alpha.totals(tenants))
 
     def _with_arms(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{**row, "arm": self.decisions.arm(row["task"], row["tenant"])} for row in rows]
+        least = {state.profile.name: state.profile.least_asked for state in self._pools}
+        return [
+            {
+                **row,
+                "arm": self.decisions.arm(row["task"], row["tenant"]),
+                "least_asked": least.get(row["profile"], 1),
+            }
+            for row in rows
+        ]
 
 
 def _lookup(profile: Profile) -> dict[str, int] | None:

@@ -27,6 +27,10 @@ class AdminError(Exception):
     """The service cannot be asked; the text is one line that says what to do."""
 
 
+class AdminTokenError(AdminError):
+    """The service wants another token than SPECROUTE_ADMIN_TOKEN has."""
+
+
 class Answer(NamedTuple):
     """What the service answered: a status, its ETag ('' without one), and a JSON object."""
 
@@ -75,7 +79,8 @@ class AdminClient:
         """One request; refusals of the service are answers too.
 
         Raises:
-            AdminError: Nobody answers, what answers is no specroute, or the token is not right.
+            AdminError: Nobody answers, or what answers is no specroute.
+            AdminTokenError: The token is not right.
         """
         url = f"{self._url}{path}"
         # The scheme was checked.
@@ -92,7 +97,7 @@ class AdminClient:
             raise AdminError(f"{url}: answers with {told.get('Location')} instead: give that as --url")
         answer = _answer(url, status, told, raw)
         if answer.status in _NOT_ALLOWED:
-            raise AdminError(f"{url}: {answer.message}: is {ADMIN_TOKEN_VARIABLE} set?")
+            raise AdminTokenError(f"{url}: {answer.message}: is {ADMIN_TOKEN_VARIABLE} set?")
         return answer
 
     def _opened(self, request: Request) -> Any:

@@ -6,6 +6,7 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from router.capture_settings import CaptureSettings
@@ -98,6 +99,21 @@ class CaptureFiles:
             with path.open("rb") as file:
                 self._counted[key] = sum(1 for _ in file)
         return self._counted[key]
+
+
+def folder_problem(folder: Path) -> str | None:
+    """Why nothing could be captured there, in one line; None where it could. Leaves nothing behind."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent  # what is missing is made when there is something to write
+    try:
+        with TemporaryFile(dir=there):
+            return None
+    except OSError as error:
+        return (
+            f"{folder}: cannot be written ({error.strerror or error}): "
+            "make it writable for the service's user, or name another folder"
+        )
 
 
 def _write_whole(file: int, data: bytes) -> None:

@@ -20,7 +20,8 @@ def calibrate(  # noqa: PLR0917 - an option each
     output: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("calibration"),
     per_domain: Annotated[int, typer.Option(min=1, help="Prompts of each domain, drawn at random.")] = 8,
     budget: Annotated[
-        float | None, typer.Option(min=0.1, help="Minutes: fewer prompts, so that it takes no longer.")
+        float | None,
+        typer.Option(min=0.1, help="Minutes: fewer prompts, till it is estimated to take no longer."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest answer, where a prompt names none.")] = 64,
     k: Annotated[

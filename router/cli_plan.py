@@ -26,6 +26,8 @@ class PlanMethod(StrEnum):
     EAGLE = "eagle"
     EAGLE3 = "eagle3"
     MTP = "mtp"
+    DFLASH = "dflash"
+    DSPARK = "dspark"
 
 
 def plan(  # noqa: PLR0917 - an option each
@@ -33,7 +35,12 @@ def plan(  # noqa: PLR0917 - an option each
         str | None,
         typer.Option(help="A model's folder or config.json, a published model's name, or `embedded`."),
     ] = None,
-    drafter: Annotated[str | None, typer.Option(help="The drafter, likewise.")] = None,
+    drafter: Annotated[
+        str | None,
+        typer.Option(
+            help="The drafter, likewise; `embedded` is the EAGLE-3 head that ships for the embedded model."
+        ),
+    ] = None,
     method: Annotated[
         PlanMethod | None, typer.Option(help="How it drafts [default: told by the drafter's config.json].")
     ] = None,
@@ -53,7 +60,9 @@ def plan(  # noqa: PLR0917 - an option each
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests at once [default: 8; of a profile, 1].")
     ] = None,
-    k: Annotated[str | None, typer.Option(help="Draft lengths, by commas [default: 1,2,3,4,5,8].")] = None,
+    k: Annotated[
+        str | None, typer.Option(help="Draft lengths, by commas [default: of 1,2,3,4,5,8 those it can do].")
+    ] = None,
     alpha: Annotated[
         str | None, typer.Option(help="Acceptances, by commas [default: 0.5,0.6,0.7,0.75,0.8,0.9].")
     ] = None,

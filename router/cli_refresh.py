@@ -127,12 +127,12 @@ def refresh(  # noqa: PLR0917 - an option each
 
 def _guarded(step: Callable[[], int]) -> int:
     from drafters.errors import DraftError  # noqa: PLC0415
-    from router.admin_client import AdminError, AdminUrlError  # noqa: PLC0415
+    from router.admin_client import AdminError, AdminTokenError, AdminUrlError  # noqa: PLC0415
     from router.rolling import RollError  # noqa: PLC0415
 
     try:
         return step()
-    except (DraftError, AdminUrlError) as error:
+    except (DraftError, AdminUrlError, AdminTokenError) as error:
         raise bad_input(str(error)) from None
     except (AdminError, RollError) as error:
         _say(f"specroute: {error}")

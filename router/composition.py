@@ -24,6 +24,7 @@ from router.dashboard import About, Dashboard, Sources
 from router.deciding import Decider
 from router.decision_log import DecisionLog, opened_log
 from router.decision_log_metrics import DecisionLogCollector
+from router.drafter_changes import DrafterChanges
 from router.drifting import Drifting
 from router.expectations import Expectations
 from router.guards import OperatorGuard
@@ -68,6 +69,7 @@ class Parts:
     admission: Admission
     scaling: Scaling
     canary: CanaryWatch
+    drafter_changes: DrafterChanges
     replayer: Replayer
     dashboard: Dashboard
     savings: Savings
@@ -153,6 +155,7 @@ def compose(
         replayed=[pool.profile for pool in copying],
         hooks=(admin.on_drift, metrics.on_drift, dashboard.on_drift),
     )
+    drafter_changes = DrafterChanges(pools, drifting, clock=clock)
     admin.decisions.log = log = opened_log(settings.decision_log)
     capture = opened_capture(settings.capture)
     replayer = Replayer(copying, drifting.record_replay, totals=replays, clock=clock)
@@ -228,7 +231,7 @@ def compose(
             dashboard,
             savings,
             PolicyDrafts(policies, changes),
-            Renewals(pools, drain_s=settings.drain_s),
+            Renewals(pools, drain_s=settings.drain_s, evidence_of=drafter_changes.evidence_of),
         ),
     )
     return Parts(
@@ -243,6 +246,7 @@ def compose(
         admission=admission,
         scaling=Scaling(pools, decider.demands, admission, router=policy_sync.router_id, clock=clock),
         canary=canary,
+        drafter_changes=drafter_changes,
         replayer=replayer,
         dashboard=dashboard,
         savings=savings,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from router.admin_client import AdminClient, AdminError
+from router.admin_client import AdminClient, AdminError, AdminTokenError
+from router.settings import ADMIN_TOKEN_VARIABLE
 
 _LOOK_S: Final = 30.0
 _ROT: Final = "drafter_rot"
@@ -16,7 +17,8 @@ class DriftWatch:
     """Drift events of one pool, each noticed once.
 
     Only the rot of a drafter counts: when one task falls, or the mix of tasks shifts, the drafter still fits
-    its target. Between two refreshes at least `least_s` seconds pass, however much drifts meanwhile.
+    its target. Between two refreshes at least `least_s` seconds pass, however much drifts meanwhile. Why
+    the service cannot be asked is said once, and again when that changes; it is asked on.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class DriftWatch:
         self._clock = clock
         self._since_s = clock()
         self._rested_s = float("-inf")
-        self._answering = True
+        self._trouble = ""
 
     def wait(self) -> Mapping[str, Any]:
         """The next event; returns when it is there and the last refresh is long enough ago."""
@@ -57,16 +59,31 @@ class DriftWatch:
         self._since_s = self._rested_s = self._clock()
 
     def _newest(self) -> Mapping[str, Any] | None:
-        try:
-            answer = self._client.call("GET", "/admin/v1/drift")
-        except AdminError as error:
-            if self._answering:
-                self._say(f"watch: {error}; it is asked again")
-            self._answering = False
-            return None
-        self._answering = True
-        for event in answer.body.get("events") or ():
+        for event in self._events():
             if event["kind"] == _ROT and event["profile"] == self._profile and event["at"] > self._since_s:
                 found: Mapping[str, Any] = event
                 return found
         return None
+
+    def _events(self) -> Sequence[Mapping[str, Any]]:
+        try:
+            answer = self._client.call("GET", "/admin/v1/drift")
+        except AdminTokenError as error:
+            fix = f"give {ADMIN_TOKEN_VARIABLE} the service's token and start the watch anew"
+            return self._troubled("token", f"{error} Until it is right nothing is noticed: {fix}")
+        except AdminError as error:
+            return self._troubled("away", f"{error}; it is asked again")
+        if not answer.ok:
+            told = f"the service answers {answer.status}: {answer.message or 'it does not say why'}"
+            return self._troubled(f"status {answer.status}", f"{told}; it is asked again")
+        if self._trouble:
+            self._trouble = ""
+            self._say("watch: the service answers again")
+        events: Sequence[Mapping[str, Any]] = answer.body.get("events") or ()
+        return events
+
+    def _troubled(self, trouble: str, told: str) -> Sequence[Mapping[str, Any]]:
+        if trouble != self._trouble:
+            self._say(f"watch: {told}")
+        self._trouble = trouble
+        return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ _BUCKETS: Final[tuple[TemperatureBucket, ...]] = get_args(TemperatureBucket)
 _FRESH_S: Final = 60.0
 """What is expected only starts a reference; as soon as there is one, it is not asked for."""
 _MAX_KEPT: Final = 2_000
+_CUT_AT_ONCE: Final = 200
+"""Cells, some 2 ms."""
 
 DriftHook = Callable[[DriftEvent], None]
 """Receives every event; must not block."""
@@ -40,7 +43,8 @@ class Drifting:
 
     Where a task moved, the old evidence of all its cells (temperatures, tenants, replays) is cut: here at
     once, in the store when it is next talked to. A cut by another router shows as a raised epoch; then the
-    task's detector starts anew, since what it gathered is settled.
+    task's detector starts anew, since what it gathered is settled. Where a pool drafts with another drafter
+    (`router.drafter_changes`), all of its profile's evidence is cut in the same way.
 
     `replayed` names the profiles whose answers are replayed: their evidence is the replay, and counting the
     engine's own steps beside it would count an answer twice.
@@ -102,6 +106,23 @@ class Drifting:
         )
         self._act(events, now_s)
 
+    async def redrafted(self, profile: str, now_s: float, *, cut: bool) -> None:
+        """Begin anew with a profile whose drafter is another one: what was accepted before is no reference.
+
+        With `cut` its evidence is cut, of all tasks, tenants and temperatures; else another router does it.
+        There may be tens of thousands of cells, so requests get their turn in between.
+        """
+        self._monitor.redrafted(profile)
+        for known in [key for key in self._expected if key.served_profile == profile]:
+            del self._expected[known]
+        for name in [name for name in self._epochs if name[0] == profile]:
+            del self._epochs[name]
+        keys = [key for key in self._buffer if key.served_profile == profile] if cut else []
+        for number, key in enumerate(keys, 1):
+            self._cut_cell(key, now_s)
+            if number % _CUT_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
     def _act(self, events: Iterable[DriftEvent], now_s: float) -> None:
         for event in events:
             _log.warning("%s", described(event))
@@ -111,14 +132,17 @@ class Drifting:
                 hook(event)
 
     def _cut(self, profile: str, task: str, now_s: float) -> None:
-        for key, record in list(self._buffer.items()):
-            if key.task != task or key.served_profile != profile:
-                continue
-            policy = self._policies.resolve(tenant=key.tenant or ANONYMOUS, task=task)
-            counts = record.decayed_to(now_s, policy.acceptance.half_life)
-            self._buffer.cut(key, forget_factor(counts.get("requests", 0.0)))
+        for key in [key for key in self._buffer if key.task == task and key.served_profile == profile]:
+            self._cut_cell(key, now_s)
         self._forget_expected(profile, task)
         self._epochs[profile, task] = self._epochs_of(profile, task)
+
+    def _cut_cell(self, key: CellKey, now_s: float) -> None:
+        if (record := self._buffer.get(key)) is None:
+            return
+        policy = self._policies.resolve(tenant=key.tenant or ANONYMOUS, task=key.task)
+        counts = record.decayed_to(now_s, policy.acceptance.half_life)
+        self._buffer.cut(key, forget_factor(counts.get("requests", 0.0)))
 
     def _note_cuts(self, key: CellKey, now_s: float) -> None:
         """Start the detector anew if somebody else has cut this task since the last look."""

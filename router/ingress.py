@@ -17,6 +17,7 @@ from router.background import ended
 from router.canary_store import ConnectedCanaries
 from router.composition import compose
 from router.costs import read_acceptance
+from router.drafter_store import ConnectedDrafters
 from router.policy_store import RedisPolicyStore
 from router.pools import PoolClient
 from router.preference_store import ConnectedPreferences
@@ -90,6 +91,9 @@ class Router:
             asyncio.create_task(parts.policy_sync.run(), name="share-policy"),
             asyncio.create_task(
                 parts.canary.run(ConnectedCanaries(store, model), _POLL_INTERVAL_S), name="follow-canary"
+            ),
+            asyncio.create_task(
+                parts.drafter_changes.run(ConnectedDrafters(store, model)), name="follow-drafters"
             ),
             asyncio.create_task(parts.replayer.run(), name="replay-answers"),
             asyncio.create_task(parts.dashboard.run(), name="sample-dashboard"),

@@ -60,7 +60,8 @@ ADMIN_SCHEMAS: Final[Json] = {
                                     shape(
                                         {"profile": TEXT, "k": COUNT, "reason": ref("Reason"), "at": MOMENT}
                                     )
-                                )
+                                ),
+                                "least_asked": COUNT,
                             }
                         ),
                     ]
@@ -129,6 +130,7 @@ ADMIN_SCHEMAS: Final[Json] = {
                         "profile": TEXT,
                         "method": TEXT,
                         "max_k": COUNT,
+                        "least_asked": COUNT,
                         "prompt_lookup": maybe(shape({"min": COUNT, "max": COUNT})),
                         "available": SWITCH,
                         "ejected": listed(TEXT),

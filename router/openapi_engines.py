@@ -32,6 +32,7 @@ ENGINE_SCHEMAS: Final[Json] = {
                         "method": TEXT,
                         "draft_model": maybe(TEXT),
                         "expected": COUNT,
+                        "evidence_of": maybe(TEXT),
                         "engines": listed(
                             shape({"replica": TEXT, "drafter": maybe(TEXT), "leaving": SWITCH}),
                         ),
@@ -39,7 +40,8 @@ ENGINE_SCHEMAS: Final[Json] = {
                 )
             )
         },
-        about="Of each engine the drafter's folder as it was when the engine started, links followed.",
+        about="Of each engine the drafter's folder as it was when the engine started, links followed. "
+        "`evidence_of` is the name of the folder whose drafts the pool's acceptance was measured on.",
     ),
     "Renewal": shape({"profile": TEXT, "replica": TEXT, "leaving": SWITCH}),
 }

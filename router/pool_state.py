@@ -227,6 +227,7 @@ class PoolState:
             step_time=self.step_time or self.cost.step_time,
             cost_error=self.cost.mean_error,
             drafter_is_model=self.profile.drafter_is_model,
+            least_asked=self.profile.least_asked,
             available=available,
             replicas=self.engines,
             in_flight=self.in_flight + round(others),

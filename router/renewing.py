@@ -42,11 +42,14 @@ class RenewablePool(Protocol):
 
 
 class Renewals:
-    """Handlers of `/admin/v1/engines`."""
+    """Handlers of `/admin/v1/engines`. `evidence_of` says which drafter a profile's evidence is of."""
 
-    def __init__(self, pools: Pools, *, drain_s: float) -> None:
+    def __init__(
+        self, pools: Pools, *, drain_s: float, evidence_of: Callable[[str], str | None] = lambda _: None
+    ) -> None:
         self._pools = pools
         self._drain_s = drain_s
+        self._evidence_of = evidence_of
 
     def routes(self, guarded: Callable[[Handler], Handler]) -> list[Route]:
         """The endpoints; `guarded` makes a handler check that an operator asks."""
@@ -91,6 +94,7 @@ class Renewals:
             "method": state.profile.method,
             "draft_model": state.profile.draft_model,
             "expected": state.engines,
+            "evidence_of": self._evidence_of(state.profile.name),
             "engines": await self._found(state),
         }
 

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from router.admin_client import AdminClient, AdminError
+from router.admin_client import AdminClient, AdminError, AdminTokenError
 
 _LOOK_S: Final = 2.0
 _ENGINE_LIMIT_S: Final = 900.0
@@ -86,6 +86,8 @@ def _asked_pool(client: AdminClient, profile: str) -> Mapping[str, Any] | None:
     """None where the service does not answer just now: its proxy or a router may be coming back."""
     try:
         return next(iter(_pools(client, profile)), None)
+    except AdminTokenError:
+        raise
     except AdminError:
         return None
 

@@ -51,6 +51,7 @@ class LoadLimit:
                 slots=state.profile.max_num_seqs,
                 max_k=min(state.profile.k, self._policies.policy.spec.k.max),
                 drafter_is_model=state.profile.drafter_is_model,
+                least_asked=state.profile.least_asked,
             )
             for state in self._pools
         ]

@@ -72,6 +72,8 @@ def _entry(  # noqa: PLR0917 - one caller
         on_cpu=on_cpu,
     )
     drafter = _drafter(profile, shapes, on_cpu=on_cpu)
+    if drafter is not None:
+        drafter.check_method(profile.method, f"profiles.{profile.name}.method")
     shape = target.shape()
     draft = (drafter or target).draft(profile.method, shape)
     engine = Engine(
@@ -88,7 +90,7 @@ def _entry(  # noqa: PLR0917 - one caller
     where = f"profiles.{profile.name}"
     heterogeneous = bool(profile.draft_options.get("use_heterogeneous_vocab"))
     problems = [
-        *pair_problems(target, drafter, profile.method, profile.k, heterogeneous=heterogeneous),
+        *pair_problems(target, drafter, profile.method, [profile.k], heterogeneous=heterogeneous),
         *(() if heterogeneous else tokenizers(target, drafter, draft).problems),
     ]
     each = memory.kv // profile.max_num_seqs // memory.kv_token if memory.starts else 0

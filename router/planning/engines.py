@@ -28,8 +28,10 @@ from policies.planning import (
     shape_of,
 )
 from policies.planning.configs import KNOWN_TYPES, text_config
+from policies.planning.drafts import head_config, method_of
 from policies.planning.gpus import CPU
 from policies.planning.memory import GIB
+from replicas.drafter_check import method_problem
 from replicas.model_files import Model, ModelFilesError, find_model
 
 PlanError = (ModelFilesError, ShapeError, PrecisionError, GpuError)
@@ -79,7 +81,7 @@ class Planned:
         self, model: Model, *, dtype: str = "auto", quantization: str | None = None, on_cpu: bool = False
     ) -> None:
         self.model = model
-        self.config = text_config(model.config)
+        self.config = head_config(text_config(model.config))
         try:
             self.precision: Precision = precision_of(
                 {**self.config, **_quantised(model.config)},
@@ -93,6 +95,20 @@ class Planned:
     def shape(self) -> Shape:
         """Its shape, as a decoder."""
         return _named(self.model, lambda: shape_of(self.config))
+
+    @property
+    def method(self) -> str:
+        """How it drafts, by its files."""
+        return method_of(self.config, self._tensors)
+
+    def check_method(self, method: str, role: str) -> None:
+        """Raises ShapeError, after the option or field `role`, where it is no drafter of `method`."""
+        if (wrong := method_problem(method, self.config, self._tensors)) is not None:
+            raise ShapeError(f"{role}: {wrong}")
+
+    @property
+    def _tensors(self) -> frozenset[str]:
+        return self.model.stored.names if self.model.stored is not None else frozenset()
 
     def draft(self, method: str, target: Shape) -> Draft:
         """What it is as a drafter of `target`."""

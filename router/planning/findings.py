@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from policies.planning import Draft, Engine, EngineMemory, Load
@@ -23,12 +23,13 @@ def tokenizers(target: Planned, drafter: Planned | None, draft: Draft) -> Tokeni
 
 
 def pair_problems(
-    target: Planned, drafter: Planned | None, method: str, k: int, *, heterogeneous: bool
+    target: Planned, drafter: Planned | None, method: str, lengths: Iterable[int], *, heterogeneous: bool
 ) -> Iterator[str]:
-    """Why a drafter cannot work on its target, by their configurations."""
+    """Why a drafter cannot work on its target, by their configurations, at the draft `lengths` asked for."""
     config = drafter.config if drafter else None
-    for problem in misfits("drafter", method, k, target.config, config):
-        yield problem.removeprefix("drafter.draft_model: ")
+    found = (problem for k in lengths for problem in misfits("", method, k, target.config, config))
+    for problem in dict.fromkeys(found):
+        yield problem.removeprefix(".draft_model: ").removeprefix(".")
     if method != "draft_model" or config is None or heterogeneous:
         return
     ours, theirs = config.get("vocab_size"), target.config.get("vocab_size")

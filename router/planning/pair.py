@@ -16,12 +16,15 @@ from policies.planning import (
     placements,
     size_verdict,
 )
-from policies.planning.drafts import LOOKUPS, method_of
+from policies.planning.drafts import LOOKUPS
 from policies.planning.gains import ACCEPTANCES, DRAFT_LENGTHS, plain_step_s
 from policies.planning.gpus import CPU
 from policies.planning.memory import DEFAULT_UTILIZATION, GIB
 from policies.planning.parameters import parameters
 from policies.speedup import StepCost
+from replicas.drafter_check import k_problem
+from replicas.drafting import drafter_folder
+from replicas.model_files import ModelFilesError
 from replicas.profiles import EMBEDDED
 from replicas.profiles import StepCost as ProfileStepCost
 from replicas.tokenizer_check import TokenizerComparison
@@ -37,7 +40,10 @@ _MS: Final = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class PairOptions:
-    """What `specroute plan` was asked; None and `auto` are worked out."""
+    """What `specroute plan` was asked; None and `auto` are worked out.
+
+    Where no draft `lengths` are asked for, they are the usual ones that the drafter can do.
+    """
 
     target: str
     drafter: str | None = None
@@ -47,7 +53,7 @@ class PairOptions:
     draft_gpus: int | None = None
     context: int = DEFAULT_CONTEXT
     concurrency: int = DEFAULT_CONCURRENCY
-    lengths: tuple[int, ...] = DRAFT_LENGTHS
+    lengths: tuple[int, ...] | None = None
     acceptances: tuple[float, ...] = ACCEPTANCES
     dtype: str = "auto"
     quantization: str | None = None
@@ -69,17 +75,18 @@ def plan_pair(options: PairOptions) -> dict[str, Any]:
     """
     gpu_name = options.gpu or (CPU if options.target == EMBEDDED else None)
     target, drafter = _models(options, on_cpu=gpu_name == CPU)
-    method = options.method or (method_of(drafter.config) if drafter else "none")
+    method = options.method or (drafter.method if drafter else "none")
     draft = _draft(target, drafter, method)
-    engine = _engine(options, target, drafter, draft, on_cpu=gpu_name == CPU)
+    lengths = options.lengths or _usual_lengths(target, drafter, method)
+    engine = _engine(options, target, drafter, draft, max(lengths), on_cpu=gpu_name == CPU)
     load = Load(options.context, options.concurrency)
     engine, memory = placed(engine, gpu_name, load)
-    gained = _gains(engine, load, options) if method != "none" else []
+    gained = _gains(engine, load, options, lengths) if method != "none" else []
     compared = tokenizers(target, drafter, draft)
     total = parameters(engine.target).total
     size = size_verdict(draft, total)
     problems = [
-        *pair_problems(target, drafter, method, max(options.lengths), heterogeneous=options.heterogeneous),
+        *pair_problems(target, drafter, method, lengths, heterogeneous=options.heterogeneous),
         *(() if options.heterogeneous else compared.problems),
     ]
     warnings = [
@@ -124,8 +131,12 @@ def _models(options: PairOptions, *, on_cpu: bool) -> tuple[Planned, Planned | N
     )
     if options.drafter is None:
         return target, None
+    try:
+        name = drafter_folder(options.drafter)
+    except ValueError as error:
+        raise ModelFilesError(f"--drafter: {error}") from None
     return target, Planned(
-        found(options.drafter, "--drafter"),
+        found(name, "--drafter"),
         dtype=options.drafter_dtype,
         quantization=options.drafter_quantization,
         on_cpu=on_cpu,
@@ -137,11 +148,18 @@ def _draft(target: Planned, drafter: Planned | None, method: str) -> Draft:
         raise ShapeError(f"--drafter: method {method} has none of its own: leave it out")
     if drafter is None and method not in _WITHOUT_DRAFTER:
         raise ShapeError(f"--drafter: method {method} needs one: name its folder, or a published model")
+    if drafter is not None:
+        drafter.check_method(method, "--method")
     return (drafter or target).draft(method, target.shape())
 
 
+def _usual_lengths(target: Planned, drafter: Planned | None, method: str) -> tuple[int, ...]:
+    config = drafter.config if drafter else None
+    return tuple(k for k in DRAFT_LENGTHS if k_problem(method, k, target.config, config) is None)
+
+
 def _engine(
-    options: PairOptions, target: Planned, drafter: Planned | None, draft: Draft, *, on_cpu: bool
+    options: PairOptions, target: Planned, drafter: Planned | None, draft: Draft, most_k: int, *, on_cpu: bool
 ) -> Engine:
     return Engine(
         target=target.shape(),
@@ -151,7 +169,7 @@ def _engine(
         draft_precision=(drafter or target).precision,
         gpus=1 if on_cpu else options.gpus,
         draft_gpus=1 if on_cpu else options.draft_gpus or options.gpus,
-        k=0 if draft.method == "none" else max(options.lengths),
+        k=0 if draft.method == "none" else most_k,
         max_model_len=options.context,
         max_num_seqs=options.concurrency,
         utilization=1.0 if on_cpu else options.utilization,
@@ -160,12 +178,12 @@ def _engine(
     )
 
 
-def _gains(engine: Engine, load: Load, options: PairOptions) -> list[Gain]:
+def _gains(engine: Engine, load: Load, options: PairOptions, lengths: tuple[int, ...]) -> list[Gain]:
     shape = ProfileStepCost()
     return gains(
         engine,
         load,
-        lengths=options.lengths,
+        lengths=lengths,
         acceptances=options.acceptances,
         draft_cost=options.draft_cost,
         measured=StepCost(shape.verify, shape.per_token, shape.per_draft_token)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import psutil
 
@@ -15,9 +16,11 @@ from policies.planning.memory import CPU_RUNTIME_BYTES
 from replicas import logs
 from replicas.drafter_check import drafter_problems
 from replicas.hardware import assign_cores, available_cores
+from replicas.model_files import CONFIG, ModelFilesError, check_weights, read_object
 from replicas.placement import placement_problems
-from replicas.profiles import EMBEDDED
+from replicas.profiles import EMBEDDED, Profile
 from replicas.vllm_keys import unknown_keys
+from router.capture_files import folder_problem
 from router.costs import read_calibration
 from router.guards import is_loopback
 from router.key_file import KeyFile
@@ -39,6 +42,8 @@ from router.valkey import EmbeddedValkey, EmbeddedValkeyError
 
 _GIB = 2**30
 _EMBEDDED_WEIGHTS_GIB = 0.52
+_FILE_FORMATS: Final = frozenset({"auto", "hf", "safetensors", "fastsafetensors"})
+"""vLLM's load formats that read whole weights from a folder; others fetch, stream or invent them."""
 
 
 def problems(config: ServeConfig, gpus: Sequence[int] | None = None) -> list[str]:
@@ -52,6 +57,7 @@ def problems(config: ServeConfig, gpus: Sequence[int] | None = None) -> list[str
         *_keys(config.settings),
         *_calibration(config.settings),
         *_classifier(config.settings),
+        *_capture(config.settings),
         *_port(config.host, config.port),
         *_admin(config),
         *_model(config.settings),
@@ -103,6 +109,12 @@ def _classifier(settings: DeploymentSettings) -> Iterator[str]:
         yield " ".join(str(error).split())
 
 
+def _capture(settings: DeploymentSettings) -> Iterator[str]:
+    folder = settings.capture.folder
+    if folder is not None and (problem := folder_problem(Path(folder))) is not None:
+        yield f"capture.folder: {problem}"
+
+
 def _port(host: str, port: int) -> Iterator[str]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -123,30 +135,49 @@ def _admin(config: ServeConfig) -> Iterator[str]:
 
 
 def _model(settings: DeploymentSettings) -> Iterator[str]:
-    named = [("model.path", settings.model.path)]
-    named += [
-        (f"profiles.{profile.name}.draft_model", profile.draft_model)
-        for profile in settings.profiles
-        if profile.draft_model is not None
-    ]
-    for field, folder in named:
-        if folder == EMBEDDED or settings.fake_engines is not None:
-            continue
-        try:
-            found = (Path(folder) / "config.json").is_file()
-        except OSError as error:
-            yield f"{field}: {folder}: {error.strerror or error}"
-            continue
-        if not found:
-            yield f"{field}: {folder} is no model folder (it has no config.json)"
+    if settings.fake_engines is not None:
+        return
+    if settings.model.path != EMBEDDED:  # which is prepared, and checked, before engines start
+        formats = [profile.engine_args for profile in settings.profiles]
+        yield from _files("model.path", settings.model.path, formats, reads_config=True)
+    for profile in settings.profiles:
+        if profile.draft_model is not None:
+            field = f"profiles.{profile.name}.draft_model"
+            yield from _files(field, profile.draft_model, [_draft_loading(profile)], reads_config=False)
+
+
+def _files(
+    field: str, folder: str, loading: Iterable[Mapping[str, Any]], *, reads_config: bool
+) -> Iterator[str]:
+    """What is wrong with a model's files; `loading` are the vLLM settings of those who load it."""
+    try:
+        found = (Path(folder) / CONFIG).is_file()
+    except OSError as error:
+        yield f"{field}: {folder}: {error.strerror or error}"
+        return
+    if not found:
+        yield f"{field}: {folder} is no model folder (it has no config.json)"
+        return
+    try:
+        if reads_config:
+            read_object(Path(folder) / CONFIG)
+        if any(one.get("load_format", "auto") in _FILE_FORMATS for one in loading):
+            check_weights(Path(folder))
+    except ModelFilesError as error:
+        yield f"{field}: {error}"
+
+
+def _draft_loading(profile: Profile) -> Mapping[str, Any]:
+    """A drafter is loaded as the target is, unless its options say otherwise."""
+    own = profile.draft_options.get("draft_load_config")
+    return own if isinstance(own, Mapping) else profile.engine_args
 
 
 def _drafters(settings: DeploymentSettings) -> Iterator[str]:
     if settings.fake_engines is not None:
         return
-    target = None if settings.model.path == EMBEDDED else Path(settings.model.path)
     for profile in settings.profiles:
-        yield from drafter_problems(profile, target)
+        yield from drafter_problems(profile, settings.model.path)
     yield from unknown_keys(settings.profiles, settings.model)
 
 

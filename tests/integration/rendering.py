@@ -47,6 +47,15 @@ def pod_templates(service: Document) -> list[Document]:
     return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
 
 
+def job_templates(documents: list[Document]) -> list[Document]:
+    """The pods of the CronJobs among them."""
+    return [
+        document["spec"]["jobTemplate"]["spec"]["template"]
+        for document in documents
+        if document["kind"] == "CronJob"
+    ]
+
+
 def pods(service: Document) -> Iterator[Document]:
     """The same as Kubernetes' own kind, named by their part."""
     for template in pod_templates(service):

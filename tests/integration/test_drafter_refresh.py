@@ -15,6 +15,12 @@ from router.rolling import roll
 pytestmark = pytest.mark.integration
 
 SECRET = "4111-1111-1111-1111"
+POLICY = """
+apiVersion: specroute/v1
+kind: RoutingPolicy
+metadata: {name: drafting}
+spec: {mode: always_speculative}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[Service]:
-    """A plain engine, and two with the drafter; everything is captured."""
+    """A plain engine, and two with the drafter, which always draft; everything is captured."""
     with running(
         folder,
+        POLICY,
         profiles=[
             {"name": "vanilla"},
             {
@@ -83,9 +90,27 @@ def test_answers_are_captured_redacted_and_for_their_owner_only(service: Service
     assert 'specroute_captured_answers_total{result="written"} 2.0' in metrics
 
 
+def evidence(service: Service) -> tuple[float, int]:
+    """Requests that the pool's acceptance rests on now, and those that it ever counted."""
+    cells = [one for one in service.get("/admin/v1/alpha")["entries"] if one["profile"] == "eagle3"]
+    totals = [one for one in cells if one["tenant"] is None]
+    return sum(one["requests"] for one in totals), sum(one["lifetime"]["requests"] for one in totals)
+
+
+def evidence_of(service: Service) -> str | None:
+    """The drafter that the pool's evidence is of."""
+    (pool,) = service.get("/admin/v1/engines?profile=eagle3")["pools"]
+    found: str | None = pool["evidence_of"]
+    return found
+
+
 def test_engines_change_to_the_new_drafter_in_turn(service: Service, folder: Path) -> None:
-    """While requests are answered; each engine says which drafter it has loaded."""
+    """While requests are answered; each engine says which drafter it has loaded, and old evidence is cut."""
     client = AdminClient(service.url)
+    for _ in range(4):
+        assert ask(service, "Are you there?", stream=False).status_code == 200
+    until(lambda: evidence_of(service) == "0001-first", 60)
+    until(lambda: evidence(service)[1] >= 4, 60)
     link = folder / "fresh"
     link.symlink_to("drafter.versions/0002-second")
     link.replace(folder / "drafter")
@@ -100,3 +125,7 @@ def test_engines_change_to_the_new_drafter_in_turn(service: Service, folder: Pat
     pool = client.call("GET", "/admin/v1/engines?profile=eagle3").body["pools"][0]
     assert {Path(engine["drafter"]).name for engine in pool["engines"]} == {"0002-second"}
     assert roll(client, "eagle3", "0002-second", say=tell) == 0
+    before = evidence(service)[1]
+    until(lambda: evidence_of(service) == "0002-second", 60)
+    until(lambda: evidence(service)[0] < 0.6 * evidence(service)[1], 60)
+    assert evidence(service)[1] >= before

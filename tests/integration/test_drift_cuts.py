@@ -13,6 +13,7 @@ from redis import Redis
 from waiting import until_async
 
 from policies.cells import CellDelta, CellKey, CellRecord
+from router.drafter_store import ConnectedDrafters, DrafterStore, FakeDrafterStore
 from router.stats import StatsBuffer
 from router.stats_sync import StatsSync, SyncSettings
 from router.store import RedisStore, StoreSettings
@@ -152,3 +153,20 @@ async def test_a_cut_made_while_the_store_is_away_is_made_when_it_is_back(
     async with router(own_valkey, "m", patient) as (other, sync):
         assert await sync.refresh()
         assert state(other[CODE]) == (15.1, 1015, 1)
+
+
+@pytest.mark.parametrize("kind", ["fake", "valkey"])
+async def test_of_routers_that_note_a_new_drafter_one_sees_the_old(
+    kind: str, valkey: EmbeddedValkey, patient: StoreSettings
+) -> None:
+    """A name a profile, which lasts as long as evidence does."""
+    connection = RedisStore(valkey.url, model := f"org/{uuid4().hex}", settings=patient)
+    drafters: DrafterStore = FakeDrafterStore() if kind == "fake" else ConnectedDrafters(connection, model)
+    assert await drafters.put("eagle3", "0001-first") == ""
+    assert await drafters.put("medusa", "heads") == ""
+    found = await asyncio.gather(*(drafters.put("eagle3", "0002-ü") for _ in range(4)))
+    assert sorted(found) == ["0001-first", *["0002-ü"] * 3]
+    if kind == "valkey":
+        key = f"{KeyNames(model).prefix}drafter:eagle3"
+        assert 0 < Redis.from_url(valkey.url).ttl(key) <= StoreSettings().cell_ttl_s
+    await connection.close()

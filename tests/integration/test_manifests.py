@@ -8,11 +8,14 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
+import typer
 import yaml
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
-from rendering import K8S, OVERLAYS, ROOT, kustomized, pod_templates, ray_service
+from rendering import K8S, OVERLAYS, ROOT, job_templates, kustomized, pod_templates, ray_service
+from typer.main import get_command
 
 from policies.loading import parse_policy
+from router.cli_refresh import refresh
 from router.settings import EMBEDDED_STORE, parse_settings
 
 pytestmark = pytest.mark.integration
@@ -112,12 +115,12 @@ def test_the_serve_config_is_what_serve_and_specroute_accept(
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_pods_ask_for_no_more_than_they_need(overlay: str, rendered: dict[str, list[dict[str, Any]]]) -> None:
     """The restricted pod security standard, a read-only root, resources stated, no token of the API."""
-    for template in pod_templates(ray_service(rendered[overlay])):
+    for template in (*pod_templates(ray_service(rendered[overlay])), *job_templates(rendered[overlay])):
         spec = template["spec"]
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in spec["containers"]:
+        for container in (*spec["containers"], *spec.get("initContainers", ())):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -133,13 +136,41 @@ def test_what_is_mounted_is_there(overlay: str, rendered: dict[str, list[dict[st
     service = ray_service(rendered[overlay])
     args = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"]
     *_, worker = pod_templates(service)
-    for template in pod_templates(service):
+    for template in (*pod_templates(service), *job_templates(rendered[overlay])):
         volumes = {volume["name"] for volume in template["spec"]["volumes"]}
         mounts = {mount["name"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
         assert mounts == volumes
     mounted = [mount["mountPath"] for mount in worker["spec"]["containers"][0]["volumeMounts"]]
     for path in paths(args):
         assert any(path.startswith(f"{folder}/") for folder in mounted), path
+
+
+def test_a_refresh_reads_what_routers_write_and_writes_what_engines_read(
+    rendered: dict[str, list[dict[str, Any]]],
+) -> None:
+    """The job's options are ones the command has, and name the folders of the settings, on the same claims."""
+    documents = rendered["cpu-refresh"]
+    service = ray_service(documents)
+    settings = parse_settings(yaml.safe_load(service["spec"]["serveConfigV2"])["applications"][0]["args"])
+    (profile,) = (profile for profile in settings.profiles if profile.draft_model is not None)
+    (job,) = job_templates(documents)
+    (container,) = job["spec"]["containers"]
+    command = typer.Typer()
+    command.command()(refresh)
+    given = get_command(command).make_context("refresh", list(container["args"])).params
+    assert (str(given["drafter"]), given["profile"]) == (profile.draft_model, profile.name)
+    assert str(given["captured"]) == settings.capture.folder
+    assert given["url"] == f"http://{service['spec']['serveService']['metadata']['name']}"
+    assert job["metadata"]["labels"]["specroute.io/client"] == "true"
+    worker = pod_templates(service)[-1]
+    assert claims(job) == {
+        "/captured": ("specroute-captured", True),
+        "/drafters": ("specroute-drafters", False),
+    }
+    assert claims(worker) == {
+        "/captured": ("specroute-captured", False),
+        "/drafters": ("specroute-drafters", True),
+    }
 
 
 def test_every_gpu_engine_has_a_pod_with_its_gpus(rendered: dict[str, list[dict[str, Any]]]) -> None:
@@ -166,6 +197,21 @@ def test_the_policy_of_a_cluster_is_the_default_preset() -> None:
     text = (K8S / "base" / "policy.yaml").read_text("utf-8")
     assert text == (ROOT / "policies" / "presets" / "default.yaml").read_text("utf-8")
     assert parse_policy(text, "policy.yaml").metadata.name == "default"
+
+
+def claims(template: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+    """Where a pod mounts which claims, and whether only to read them."""
+    spec = template["spec"]
+    named = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in spec["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    return {
+        mount["mountPath"]: (named[mount["name"]], mount.get("readOnly", False))
+        for mount in spec["containers"][0]["volumeMounts"]
+        if mount["name"] in named
+    }
 
 
 def crd_schema() -> dict[str, Any]:

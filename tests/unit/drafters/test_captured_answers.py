@@ -79,7 +79,7 @@ def test_an_empty_folder_and_one_that_is_not_there_are_refused(tmp_path: Path) -
     tokens=st.integers(1, 2000),
 )
 def test_no_conversation_is_learned_from_and_measured_on(turns: list[tuple[int, bool]], tokens: int) -> None:
-    """Nor is anything measured that was redacted; about a quarter of the conversations is measured on."""
+    """Nor is anything measured that was redacted."""
     rows = [
         row(n, question=f"q{asked}", answer=f"answer {n}", redacted=cut)
         for n, (asked, cut) in enumerate(turns)
@@ -89,10 +89,39 @@ def test_no_conversation_is_learned_from_and_measured_on(turns: list[tuple[int, 
     assert not learned & measured
     clean = {one.ident for one in rows if not one.redacted}
     assert {one.request.ident for one in parts.measured} <= clean
-    assert len(measured) <= len({one.family for one in rows}) // 4
     held = {one.family for one in parts.learned if one.request.held_out}
     assert not held & {one.family for one in parts.learned if not one.request.held_out}
     assert chosen(rows, BYTES, replace(LIMITS, tokens=tokens)) == parts
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    first=st.sets(st.integers(0, 400), min_size=1),
+    second=st.sets(st.integers(0, 400), min_size=1),
+    tokens=st.integers(100, 4000),
+)
+def test_a_later_refresh_measures_on_nothing_that_an_earlier_one_learned_from(
+    first: set[int], second: set[int], tokens: int
+) -> None:
+    """However their captures overlap, whichever has more, and with the sizes of either."""
+    earlier, later = (
+        chosen([row(n) for n in sorted(numbers)], BYTES, replace(LIMITS, tokens=most))
+        for numbers, most in ((first, 10_000), (second, tokens))
+    )
+    for one, other in ((earlier, later), (later, earlier)):
+        assert not {asked.family for asked in one.learned} & {asked.family for asked in other.measured}
+
+
+def test_about_a_quarter_is_measured_on_and_an_eighth_of_the_rest_held_out() -> None:
+    """At most 400 conversations are measured on; what is above that is not learned from either."""
+    parts = chosen([row(n) for n in range(1000)], BYTES, replace(LIMITS, tokens=100_000))
+    held = sum(one.request.held_out for one in parts.learned)
+    assert len(parts.measured) == pytest.approx(250, rel=0.15)
+    assert len(parts.learned) + len(parts.measured) == 1000
+    assert held == pytest.approx(len(parts.learned) / 8, rel=0.3)
+    many = chosen([row(n) for n in range(3000)], BYTES, replace(LIMITS, tokens=100_000))
+    assert len(many.measured) == 400
+    assert {one.family for one in parts.learned} <= {one.family for one in many.learned}
 
 
 def test_long_questions_are_left_out_and_long_answers_cut() -> None:
@@ -137,3 +166,11 @@ def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     other = write_letters_target(tmp_path / "other", seed=1)
     with pytest.raises(DraftError, match="recorded from another model"):
         read_answers(tmp_path / "read", other, Target.load(other), parts.learned, settings=LIMITS, say=print)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    """A file is where it should be: named, with what to do."""
+    model = write_letters_target(tmp_path / "model")
+    (tmp_path / "read").write_text("a file")
+    with pytest.raises(DraftError, match=r"read: cannot be made \(File exists\): .* run the command again"):
+        read_answers(tmp_path / "read", model, Target.load(model), [], settings=LIMITS, say=print)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from drafters import versions
 from drafters.errors import DraftError
 from drafters.versions import promote, roll_back, settled
+from replicas.drafting import PACKAGED
 
 pytestmark = pytest.mark.unit
 
@@ -111,3 +116,22 @@ def test_there_is_nothing_to_go_back_to_before_a_promotion(tmp_path: Path) -> No
         roll_back(made(tmp_path / "drafter", "one"))
     with pytest.raises(DraftError, match="no such drafter"):
         settled(tmp_path / "none")
+
+
+def test_the_packaged_drafter_is_to_be_copied_first(tmp_path: Path) -> None:
+    """With the command for it, which works as it stands; a folder of that name is a folder."""
+    with pytest.raises(DraftError, match="--drafter eagle3") as caught:
+        settled(tmp_path / "embedded")
+    command = re.search(r"cp -r .*? eagle3", str(caught.value))
+    assert command is not None
+    subprocess.run(  # noqa: S602 - what a reader would paste
+        command[0],
+        shell=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert sorted(path.name for path in (tmp_path / "eagle3").iterdir()) == sorted(
+        path.name for path in PACKAGED.iterdir()
+    )
+    assert settled(made(tmp_path / "embedded", "own")) == tmp_path / "embedded"

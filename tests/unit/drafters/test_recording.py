@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from drafters import recording
 from drafters.answering import Request
+from drafters.errors import DraftError
 from drafters.recording import AskSettings, Recorded, record
 from tests.unit.drafters.tiny_target import request, write_target
 
@@ -76,6 +79,48 @@ def test_a_damaged_shard_is_recorded_anew(tmp_path: Path, model: Path) -> None:
     assert any("answers-00000.safetensors: damaged" in line and "recorded anew" in line for line in said)
     assert second.answered >= 60
     assert lost <= second.idents
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "make that place writable")]
+)
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    """And nothing is lost: the same command goes on once there is space."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(DraftError, match=f"answers: cannot be made .*: {advice}.* run the command again"):
+            recorded(tmp_path / "answers", model, SETTINGS, [])
+    found, _ = recorded(tmp_path / "answers", model, SETTINGS, [])
+    assert found.answered >= 60
+
+
+def test_a_damaged_shard_that_cannot_be_deleted_is_one_line(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that may only be read."""
+    first, _ = recorded(tmp_path, model, SETTINGS, [])
+    first.shards[0].file.write_bytes(b"rubbish")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(DraftError, match=r"00000.safetensors: damaged, and cannot be deleted \(Permission"):
+        recorded(tmp_path, model, SETTINGS, [])
+
+
+def test_a_model_without_weights_is_one_line(tmp_path: Path, model: Path) -> None:
+    """Before anything is asked."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_bytes((model / "config.json").read_bytes())
+    with pytest.raises(DraftError, match=r"model.safetensors: not readable \(No such file"):
+        recorded(tmp_path / "answers", tmp_path / "model", SETTINGS, [])
 
 
 def test_few_prompts_end_the_recording_early(tmp_path: Path, model: Path) -> None:

@@ -163,7 +163,7 @@ def test_too_few_conversations_are_refused_and_the_next_run_looks_again(
     """It says how many there are; more may be captured by then."""
     few = (traffic / "captured" / "captured-here-0-000001.jsonl").read_text("utf-8").splitlines()[:20]
     (tmp_path / "few.jsonl").write_text("\n".join(few), "utf-8")
-    with pytest.raises(DraftError, match="5 captured conversations to measure on, 20 are needed"):
+    with pytest.raises(DraftError, match=r"^\d captured conversations to measure on, 20 are"):
         run(drafter, traffic, captured=tmp_path / "few.jsonl")
     assert not (tmp_path / "run" / "captured-rows.jsonl").exists()
 

@@ -143,8 +143,9 @@ async def test_replicas_tell_load_and_faults(tmp_path: Path) -> None:
     vanilla, ngram = admin_of(harness).replicas()["pools"]
     assert (vanilla["profile"], vanilla["available"], vanilla["in_flight"]) == ("vanilla", True, 0)
     assert vanilla["status"] == {"running": 0}
-    assert (ngram["max_k"], ngram["available"], ngram["last_error"]) == (
+    assert (ngram["max_k"], ngram["least_asked"], ngram["available"], ngram["last_error"]) == (
         8,
+        0,
         False,
         "the engine core has ended",
     )

@@ -18,7 +18,8 @@ from router.cli import app
 pytestmark = pytest.mark.unit
 
 POOL = {"profile": "vanilla", "method": "none", "max_k": 0, "replicas": 1, "capacity": 8, "available": True}
-NGRAM = {**POOL, "profile": "ngram", "method": "ngram", "max_k": 8, "prompt_lookup": {"min": 2, "max": 5}}
+LOOKUP = {"max_k": 8, "least_asked": 0, "prompt_lookup": {"min": 2, "max": 5}}
+NGRAM = {**POOL, "profile": "ngram", "method": "ngram", **LOOKUP}
 DRAFT = {**POOL, "profile": "draft", "method": "draft_model", "max_k": 4, "replicas": 2, "available": False}
 ANSWERS: dict[str, Any] = {
     "/admin/v1/policy": {"name": "mine", "revision": "0123", "text": POLICY},
@@ -72,9 +73,9 @@ def test_what_a_service_is_made_of_is_found_out(service: Pretended) -> None:
     """The pools that answer, how their drafts are replayed, and who else is there."""
     found = facts(service.url)
     assert (found.model, found.max_model_len, found.policy_name) == ("m", 4096, "mine@0123")
-    assert [(pool.profile, pool.max_k, pool.is_model) for pool in found.pools] == [
-        ("vanilla", 0, False),
-        ("ngram", 8, False),
+    assert [(pool.profile, pool.max_k, pool.is_model, pool.least_asked) for pool in found.pools] == [
+        ("vanilla", 0, False, 1),
+        ("ngram", 8, False, 0),
     ]
     assert found.lookups == {"ngram": Lookup(2, 5)}
     assert found.in_flight == 3
@@ -105,7 +106,8 @@ def test_what_would_be_done_is_said(service: Pretended, tmp_path: Path) -> None:
     prompts.write_text('{"domain": "a", "prompt": "x"}\n')
     code, told = run(str(prompts), "--url", service.url, "--check")
     assert code == 0
-    assert "1 prompt of 1 domain on 9 sides: 18 requests, about 1 minute\n" in told
+    assert "1 prompt of 1 domain on 10 sides: 19 requests, about 1 minute\n" in told
+    assert "specroute: draft: not available now: it has no part in this\n" in told
 
 
 @pytest.mark.parametrize(
@@ -117,12 +119,26 @@ def test_what_would_be_done_is_said(service: Pretended, tmp_path: Path) -> None:
         (("--batch", "0"), 2, "--batch: '0': expected whole numbers"),
         (("--url", "localhost"), 2, "--url: 'localhost' is no http:// or https:// URL"),
         (("--url", "http://127.0.0.1:9"), 1, "is the service running?"),
+        (("--url", "http://127.0.0.1:9", "--batch", "x"), 2, "--batch: 'x': expected whole numbers"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
     tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     """That names the option, or the service."""
-    found, line = run(str(tmp_path / "p.jsonl"), *arguments)
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"domain": "a", "prompt": "x"}\n')
+    found, line = run(str(prompts), *arguments)
     assert (found, line.count("\n")) == (code, 1)
+    assert told in line
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "No such file"), ("{\n", "p.jsonl:1: not JSON")])
+def test_prompts_are_read_before_a_service_is_asked(tmp_path: Path, content: str | None, told: str) -> None:
+    """So what is wrong with them is told, and is bad input, where none runs."""
+    prompts = tmp_path / "p.jsonl"
+    if content is not None:
+        prompts.write_text(content)
+    found, line = run(str(prompts), "--url", "http://127.0.0.1:9")
+    assert (found, line.count("\n")) == (2, 1)
     assert told in line

@@ -9,6 +9,7 @@ import pytest
 from small_tokenizer import change_tokenizer, swap_special, write_tokenizer
 from typer.testing import CliRunner, Result
 
+from replicas.drafting import PACKAGED
 from router.cli import app
 
 pytestmark = pytest.mark.unit
@@ -23,6 +24,7 @@ BUILT_FOR = {
     "llama-3.1-8b-copying": "l4-24gb",
     "llama-3.1-8b-eagle3": "l4-24gb",
     "llama-3.3-70b-draft-8b": "a100-80gb",
+    "qwen3-8b-dflash": "l40s-48gb",
     "qwen3-32b-eagle3": "a100-80gb",
 }
 """The least GPUs that the deployments under k8s/profiles are made for, as their comments say."""
@@ -111,6 +113,63 @@ def test_the_embedded_model_is_planned_on_this_machine() -> None:
     assert (plan["memory"]["kv_bytes_per_token"], plan["memory"]["kv_capacity_tokens"]) == (46_080, 23_296)
 
 
+def test_embedded_is_the_packaged_drafter() -> None:
+    """As in a profile's draft_model: the EAGLE-3 head that ships, never the target itself."""
+    plans = [
+        planned("--target", "embedded", "--drafter", "embedded", *method)
+        for method in ((), ("--method", "eagle3"))
+    ]
+    assert plans[0] == plans[1]
+    drafter = plans[0]["drafter"]
+    assert (drafter["name"], drafter["method"]) == (PACKAGED.name, "eagle3")
+    file = (PACKAGED / "model.safetensors").stat().st_size
+    assert drafter["parameters"] * 2 == pytest.approx(file, rel=0.01)
+    assert plans[0]["problems"] == []
+
+
+def test_a_drafter_is_asked_for_as_much_as_it_can(tmp_path: Path) -> None:
+    """Unless it is asked for more: Medusa has a head per position, MTP layers are gone through whole."""
+    heads, target = tmp_path / "medusa", tmp_path / "glm"
+    heads.mkdir()
+    target.mkdir()
+    medusa = {"model_type": "medusa", "hidden_size": 4096, "vocab_size": 128256, "num_heads": 5}
+    (heads / "config.json").write_text(json.dumps(medusa), "utf-8")
+    glm = json.loads((SHAPES / "glm-4.5-air" / "config.json").read_text("utf-8"))
+    (target / "config.json").write_text(json.dumps(glm | {"num_nextn_predict_layers": 3}), "utf-8")
+    pair = ("--target", "llama-3.1-8b", "--drafter", str(heads), "--gpu", "h100")
+    own = ("--target", str(target), "--method", "mtp", "--gpu", "h200", "--gpus", "4")
+    for arguments, usual, asked, problem in (
+        (pair, [1, 2, 3, 4, 5], "5,8", "k: 8 is more than the drafter's 5 heads: set k to 5 or less"),
+        (
+            own,
+            [1, 2, 3],
+            "2,4,6",
+            "k: 4 is more than the target's 3 MTP layers, and no multiple of them: set k to 3",
+        ),
+    ):
+        plan = planned(*arguments)
+        assert [gain["k"] for gain in plan["gains"]] == usual
+        assert planned(*arguments, "--k", asked, code=1)["problems"] == [problem]
+
+
+@pytest.mark.parametrize("key", ["num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers"])
+def test_layers_that_draft_have_several_names(tmp_path: Path, key: str) -> None:
+    """By architecture; each is read."""
+    config = json.loads((SHAPES / "qwen3-32b" / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: 1}), "utf-8")
+    plan = planned("--target", str(tmp_path), "--method", "mtp", "--gpu", "h200")
+    assert plan["drafter"]["parameters"] > 0
+
+
+def test_a_block_drafter_is_planned() -> None:
+    """DFlash: a billion parameters for Qwen3 8B, one pass for all k."""
+    plan = planned("--target", "qwen3-8b", "--drafter", str(SHAPES / "qwen3-8b-dflash-b16"), "--gpu", "h100")
+    assert plan["drafter"]["method"] == "dflash"
+    assert plan["drafter"]["parameters"] == pytest.approx(1.05e9, rel=0.01)
+    costs = {gain["k"]: gain["k"] * gain["draft_cost"] for gain in plan["gains"]}
+    assert costs[8] == pytest.approx(costs[1], rel=0.01)
+
+
 def test_a_swapped_special_token_is_a_problem(tmp_path: Path) -> None:
     """Of a drafter of the right size and vocabulary; exit code 1, and the token is named."""
     target, drafter = tmp_path / "target", tmp_path / "drafter"
@@ -141,6 +200,14 @@ def test_a_swapped_special_token_is_a_problem(tmp_path: Path) -> None:
         (["--target", "qwen3-32b", "--quantization", "q4"], "qwen3-32b: quantization: 'q4' is unknown"),
         (["--target", "qwen3-32b", "--method", "mtp"], "the target has no MTP layers"),
         (["--target", "qwen3-32b", "--method", "eagle3"], "--drafter: method eagle3 needs one"),
+        (
+            ["--target", "llama-3.1-8b", "--drafter", "llama-3.2-1b", "--method", "eagle3"],
+            "--method: eagle3, but its drafter is a language model by its files (llama): set method to",
+        ),
+        (
+            ["--target", "embedded", "--drafter", "embedded", "--method", "draft_model"],
+            "--method: draft_model, but its drafter is an EAGLE-3 head by its files (LlamaForCausalLMEagle3)",
+        ),
         (
             ["--target", "qwen3-32b", "--drafter", "qwen3-8b", "--method", "ngram"],
             "--drafter: method ngram has none",
@@ -203,6 +270,10 @@ def test_a_deployment_that_is_none_is_bad_input(tmp_path: Path) -> None:
     result = run("--config", str(file))
     assert result.exit_code == 2
     assert "profiles.vanilla.engine_args.gpu_memory_utilization: expected a number above 0" in result.output
+    file.write_text(text.replace("method: eagle3", "method: medusa"), "utf-8")
+    result = run("--config", str(file))
+    assert result.exit_code == 2
+    assert "profiles.eagle3.method: medusa, but its drafter is an EAGLE-3 head" in result.output
     file.write_text(text.replace("method: eagle3", "method: eagle9"), "utf-8")
     result = run("--config", str(file))
     assert (result.exit_code, "profiles" in result.output) == (2, True)

@@ -189,6 +189,20 @@ async def test_the_cut_does_not_wait_for_the_store(tmp_path: Path) -> None:
     assert (await store.changed_since(None)).records[CODE].epoch == 1
 
 
+async def test_another_drafter_is_no_drift(tmp_path: Path) -> None:
+    """What the one before had accepted is no reference for it: the first requests of the new one are."""
+    router = Router(tmp_path, FakeStore())
+    for _ in range(100):
+        router.serve(0.3)
+    await router.drifting.redrafted("draft", router.clock.now_s, cut=True)
+    for _ in range(60):
+        router.serve(0.8)
+    assert router.kinds == []
+    for _ in range(60):
+        router.serve(0.3)
+    assert router.kinds == ["task_fell"]
+
+
 async def test_replays_are_watched_in_the_place_of_engine_steps(tmp_path: Path) -> None:
     """An answer counts once; a task that is served plainly is watched too."""
     router = Router(tmp_path, FakeStore(), replayed=["draft"])

@@ -1,5 +1,6 @@
 """What is noticed before anything starts: one line a problem, each with what to do."""
 
+import errno
 import json
 import socket
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ import pytest
 from fakes import policy_text
 
 from policies.cost import calibration
+from router import capture_files
 from router.guards import is_loopback
 from router.keys import file_line
 from router.serving import preflight
 from router.serving.config import ServeConfig
 from router.serving.preflight import problems
 from router.settings import parse_settings
+from tests.unit.replicas.stored import write_safetensors
 
 pytestmark = pytest.mark.unit
 
@@ -66,6 +69,32 @@ def test_a_classifier_that_is_none(port: int, setting: str) -> None:
     (line,) = found(port, classifier=setting)
     assert line.startswith("classifier: ")
     assert "\n" not in line
+
+
+def test_a_capture_folder_that_cannot_be_written(
+    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor made: a file stands in its way, or it lies on a volume that is mounted to be read."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "captured"):
+        (line,) = found(port, capture={"folder": str(folder), "tenants": ["*"]})
+        assert line == (
+            f"capture.folder: {folder}: cannot be written (Not a directory): "
+            "make it writable for the service's user, or name another folder"
+        )
+
+    def read_only(**_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(capture_files, "TemporaryFile", read_only)
+    (line,) = found(port, capture={"folder": str(tmp_path), "tenants": ["*"]})
+    assert "cannot be written (Read-only file system)" in line
+
+
+def test_a_capture_folder_that_is_made_later(port: int, tmp_path: Path) -> None:
+    """Checking leaves nothing behind."""
+    assert found(port, capture={"folder": str(tmp_path / "new" / "captured"), "tenants": ["*"]}) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_in_use(taken: int) -> None:
@@ -158,10 +187,25 @@ def test_models(port: int, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["model.path", "profiles.draft.draft_model"]
     assert all("config.json" in line for line in lines)
     (tmp_path / "config.json").write_text("{}")
+    write_safetensors(tmp_path / "model.safetensors", {"embedding": (2, 3)})
     assert found(port, model=model) == []
     assert found(port, model={"path": "/nowhere"}, fake_engines={}) == []
     (line,) = found(port, model={"path": str(tmp_path / ("x" * 300))})
     assert line.startswith("model.path: ")
+
+
+@pytest.mark.parametrize(("config", "cut"), [("{", 0), ("{}", 8), ("{}", None)])
+def test_models_that_are_not_whole(port: int, tmp_path: Path, config: str, cut: int | None) -> None:
+    """Unreadable, cut off, or without weights: one line, unless weights come from elsewhere."""
+    (tmp_path / "config.json").write_text(config)
+    if cut is not None:
+        write_safetensors(tmp_path / "model.safetensors", {"embedding": (2, 3)}, cut=cut)
+    model = {"path": str(tmp_path)}
+    (line,) = found(port, model=model)
+    assert line.startswith(f"model.path: {tmp_path}")
+    assert "download" in line
+    profiles = [{"name": "v", "engine_args": {"load_format": "dummy"}}]
+    assert bool(found(port, model=model, profiles=profiles)) is (config == "{")
 
 
 @pytest.mark.parametrize(

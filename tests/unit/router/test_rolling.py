@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fakes import NGRAM, VANILLA, FakePool
 from starlette.applications import Starlette
+from typer.testing import CliRunner
 
 from replicas.frames import ReplicaError
 from replicas.profiles import Profile
-from router.admin_client import AdminClient, AdminError, Answer
+from router.admin_client import AdminClient, AdminError, AdminTokenError, Answer
 from router.api import _api_error
+from router.cli import app
 from router.drift_watch import DriftWatch
 from router.errors import ApiError
 from router.pools import Pools
@@ -67,7 +70,9 @@ class Running:
         for state in self.pools:
             state.available = plain if state.profile is VANILLA else True
         self.app = Starlette(
-            routes=Renewals(self.pools, drain_s=7.0).routes(lambda handler: handler),
+            routes=Renewals(self.pools, drain_s=7.0, evidence_of={"eagle3": "0001-old"}.get).routes(
+                lambda handler: handler
+            ),
             exception_handlers={ApiError: _api_error},
         )
 
@@ -203,6 +208,7 @@ async def test_a_pool_of_which_nobody_answers_has_no_engines(eagle: EnginesPool)
         "method": "eagle3",
         "draft_model": "/drafter",
         "expected": 2,
+        "evidence_of": "0001-old",
         "engines": [],
     }
 
@@ -234,6 +240,7 @@ def test_the_watch_waits_for_rot_and_then_for_its_rest() -> None:
     assert watch.wait()["at"] == pytest.approx(1510.0)
     assert said == [
         "watch: http://here: refused; it is asked again",
+        "watch: the service answers again",
         "watch: the drafter of eagle3 rots: alpha 0.70 -> 0.30",
     ]
     watch.refreshed()
@@ -241,3 +248,68 @@ def test_the_watch_waits_for_rot_and_then_for_its_rest() -> None:
     events.insert(0, event(rested_s + 60))
     watch.wait()
     assert now[0] >= rested_s + 600
+
+
+def test_the_watch_says_once_why_the_service_cannot_be_asked() -> None:
+    """Once for each change: a token that is not right any more, a failure, an absence; and it goes on."""
+    refused = AdminTokenError("http://here: its own token: is SPECROUTE_ADMIN_TOKEN set?")
+    failed = Answer(503, "", {"error": {"message": "not yet"}})
+    away = AdminError("http://here: refused")
+    quiet = Answer(200, "", {"events": []})
+    found = Answer(200, "", {"events": [event(10_000.0)]})
+    answers: Iterator[Answer | AdminError] = iter(
+        [refused, refused, failed, failed, Answer(500, "", {}), away, away, quiet, refused, found]
+    )
+
+    def answering(*_: Any) -> Answer:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    said: list[str] = []
+    DriftWatch(
+        Client(answering), "eagle3", least_s=0.0, say=said.append, sleep=lambda _: None, clock=lambda: 0.0
+    ).wait()
+    token = (
+        "watch: http://here: its own token: is SPECROUTE_ADMIN_TOKEN set? Until it is right nothing is noticed: "
+        "give SPECROUTE_ADMIN_TOKEN the service's token and start the watch anew"
+    )
+    assert said == [
+        token,
+        "watch: the service answers 503: not yet; it is asked again",
+        "watch: the service answers 500: it does not say why; it is asked again",
+        "watch: http://here: refused; it is asked again",
+        "watch: the service answers again",
+        token,
+        "watch: the service answers again",
+        "watch: the drafter of eagle3 rots: alpha 0.70 -> 0.30",
+    ]
+
+
+def test_rolling_does_not_wait_for_a_token_to_become_right(eagle: EnginesPool) -> None:
+    """Nothing but its owner changes it."""
+
+    def answering(*_: Any) -> Answer:
+        raise AdminTokenError("http://here: is SPECROUTE_ADMIN_TOKEN set?")
+
+    with pytest.raises(AdminTokenError):
+        roll(Client(answering), "eagle3", "0002-new", say=lambda _: None, sleep=lambda _: None)
+    assert eagle.renewed == []
+
+
+@pytest.mark.parametrize("option", [["--watch", "--captured", "here"], ["--roll"]])
+def test_a_wrong_token_is_bad_input(
+    option: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is begun; one line that names the variable, and code 2."""
+
+    def call(*_: Any) -> Answer:
+        raise AdminTokenError("http://here/admin/v1/engines: wrong: is SPECROUTE_ADMIN_TOKEN set?")
+
+    monkeypatch.setattr(AdminClient, "call", call)
+    command = ["draft", "refresh", "--drafter", str(tmp_path), "--url", "http://here", *option]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2, result.output
+    assert "is SPECROUTE_ADMIN_TOKEN set?" in result.stderr
+    assert len(result.stderr.strip().split("\n")) == 1
