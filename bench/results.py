@@ -110,7 +110,7 @@ def read_all(folder: Path) -> dict[str, Document]:
     Raises:
         BenchError: One of them cannot be read.
     """
-    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)}
 
 
 Say = Callable[[str], None]

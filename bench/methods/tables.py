@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from bench.methods.arms import PLAIN
 from bench.methods.figures import ALL
 
+FEWEST: Final = 4
+"""Prompts; a family of fewer has no line of its own."""
+
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Two tables: all families together at every k, and each family at the best k of every method."""
-    best = [
-        min(own, key=lambda row: (row["tpot_ratio"] or [float("inf")])[0])
+    """Two tables: all families together at every k, and each family at the best k of every method.
+
+    Families of fewer than `FEWEST` prompts are part of the first one only.
+    """
+    by_family = [
+        min(own, key=lambda row: row["tpot_ratio"] or (inf,))
         for own in _grouped(row for row in rows if row["k"] and row["profile"] != PLAIN)
+        if own[0]["family"] != ALL and own[0]["prompts"] >= FEWEST
     ]
-    overall = [row for row in rows if row["family"] == ALL]
-    return (
-        f"All prompts together:\n\n{_table(overall)}\n\n"
-        "By family, each method at the k that was fastest there (which flatters it where prompts are few):"
-        f"\n\n{_table([row for row in best if row['family'] != ALL])}\n"
+    told = f"All prompts together:\n\n{_table([row for row in rows if row['family'] == ALL])}\n"
+    if not by_family:
+        return told
+    arms = {(row["profile"], row["k"]) for row in rows if row["k"]}
+    several = len(arms) > len({profile for profile, _ in arms})
+    how = (
+        ", each method at the k that was fastest there (which flatters it where prompts are few)"
+        if several
+        else ""
     )
+    by_family.sort(key=lambda row: (" " in row["family"], row["family"]))
+    return f"{told}\nBy family{how}:\n\n{_table(by_family)}\n"
 
 
 def _grouped(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from bench.endtoend.figures import EVERYWHERE
 from bench.endtoend.sides import VANILLA
 from bench.methods.figures import ALL
+from bench.methods.tables import FEWEST
 from bench.results import Document
 
 _OURS: Final = "#c8553d"
@@ -88,7 +89,7 @@ def _methods(document: Document) -> str | None:
     """Per method and k: every family's time per token as a ratio to plain decoding."""
     groups: dict[str, list[Bar]] = {}
     for row in document["rows"]:
-        if row["k"] and row["tpot_ratio"] is not None:
+        if row["k"] and row["prompts"] >= FEWEST and row["tpot_ratio"] is not None:
             bars = groups.setdefault(row["arm"], [])
             bars.append((row["family"], row["tpot_ratio"], row["family"] == ALL))
     return _intervals(groups, "time per token, as a ratio to plain decoding", at=1.0) if groups else None

@@ -81,9 +81,12 @@ def test_one_prompt_has_no_ratio() -> None:
 
 
 def test_tables_show_all_prompts_and_the_best_k_of_each_family() -> None:
-    """Plain decoding stands in the first table only."""
-    text = markdown(figures([row(1), row(2), row(3, gap=0.5, family="math"), row(4, family="math")]))
-    assert "| all | vanilla | 0 | 4 | - | - | - | - | 1.00 (1.00 to 1.00) | 4 |" in text
-    assert "| qa | ngram | 2 | 2 | 0.67 1.00 | 0.60 | 0.50 | 1.60 | 0.50 (0.50 to 0.50) | 2 |" in text
-    assert "| 1, 0 within rounding, 1 different |" in text
+    """Plain decoding, and families of very few prompts, stand in the first table only."""
+    rows = [*map(row, range(4)), *(row(n, gap=0.5 if n == 4 else None, family="math") for n in range(4, 8))]
+    text = markdown(figures([*rows, row(8, family="rare")]))
+    assert "| all | vanilla | 0 | 9 | - | - | - | - | 1.00 (1.00 to 1.00) | 9 |" in text
+    assert "| qa | ngram | 2 | 4 | 0.67 1.00 | 0.60 | 0.50 | 1.60 | 0.50 (0.50 to 0.50) | 4 |" in text
+    assert "| 3, 0 within rounding, 1 different |" in text
     assert "| qa | vanilla" not in text
+    assert "| rare |" not in text
+    assert "By family:" in text

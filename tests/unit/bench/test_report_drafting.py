@@ -25,8 +25,8 @@ COMPARED = {
 
 
 def measured() -> dict[str, Any]:
-    """Two prompts of one family."""
-    rows = figures([row(1), row(2)])
+    """Four prompts of one family."""
+    rows = figures(map(row, range(4)))
     return Recording("methods", {"max_tokens": 64}).document({"rows": rows})
 
 
@@ -34,7 +34,7 @@ def test_methods_are_told_of_by_family_and_together() -> None:
     """With acceptance by position, what coverage leaves of the first, and time against plain decoding."""
     text = section(measured())
     assert "Answers of up to 64 tokens." in text
-    assert "| all | ngram | 2 | 2 | 0.67 1.00 | 0.60 | 0.50 | 1.60 | 0.50 (0.50 to 0.50) | 2 |" in text
+    assert "| all | ngram | 2 | 4 | 0.67 1.00 | 0.60 | 0.50 | 1.60 | 0.50 (0.50 to 0.50) | 4 |" in text
     assert "| qa | ngram |" in text
 
 
