@@ -118,9 +118,10 @@ def shown(given: argparse.Namespace) -> dict[str, Any]:
         ends=ends,
         say=_say,
     )
-    native = fresh("native", learned, given.epochs + given.refresh_epochs)
-    restored, worse, best = compared(stale, refreshed), compared(refreshed, stale), compared(stale, native)
-    lost = best.length.gain or 0.0
+    restored, worse = compared(stale, refreshed), compared(refreshed, stale)
+    epochs = given.epochs + given.refresh_epochs if given.native_epochs is None else given.native_epochs
+    best = compared(stale, fresh("native", learned, epochs)) if epochs else None
+    lost = (best.length.gain or 0.0) if best is not None else 0.0
     return {
         "before": styles[0],
         "after": styles[1],
@@ -128,7 +129,7 @@ def shown(given: argparse.Namespace) -> dict[str, Any]:
         "answer_tokens": {"before": first.answered, "after": learned.answered},
         "refresh": restored.document(),
         "promoted": restored.is_better(0.0),
-        "native": best.document(),
+        "native": None if best is None else best.document(),
         "restored_share": (restored.length.gain or 0.0) / lost if lost > 0 else None,
         "worse": worse.document(),
         "worse_promoted": worse.is_better(0.0),
@@ -177,6 +178,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--answers", type=int, help="answers of a style, at most")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--refresh-epochs", type=int, default=4)
+    parser.add_argument("--native-epochs", type=int, help="of the third step [both trainings']; 0 skips it")
     parser.add_argument("--measure-steps", type=int, default=40)
     parser.add_argument("--draft-vocabulary", type=int, default=8192)
     parser.add_argument("--intermediate", type=int, default=1536)

@@ -42,8 +42,9 @@ def refresh(document: Document) -> str:
     rows = [
         _compared("stale → refreshed", document["refresh"], promoted=document["promoted"]),
         _compared("refreshed → stale again", document["worse"], promoted=document["worse_promoted"]),
-        _compared("stale → learned from the new style alone", document["native"], promoted=None),
     ]
+    if document["native"] is not None:
+        rows.append(_compared("stale → learned from the new style alone", document["native"], promoted=None))
     before, after = (", ".join(document[style]) for style in ("before", "after"))
     tokens, share = document["answer_tokens"], document["restored_share"]
     restored = "" if share is None else f" The refresh brought {share:.0%} of the lost length back."

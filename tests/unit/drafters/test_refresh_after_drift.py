@@ -35,6 +35,12 @@ def test_both_styles_are_learned_measured_and_judged(
     code = main([str(tmp_path / "answers"), *given, *few, "--measure-steps", "1", "--threads", "1"])
     found = json.loads((tmp_path / "found.json").read_text("utf-8"))
     assert json.loads(capsys.readouterr().out) == found
+    assert found["native"]["answers"] == found["refresh"]["answers"]
+    again = [str(tmp_path / "answers"), *given, *few, "--measure-steps", "1", "--threads", "1"]
+    assert main([*again, "--native-epochs", "0"]) == code
+    skipped = json.loads(capsys.readouterr().out)
+    assert (skipped["native"], skipped["restored_share"]) == (None, None)
+    assert skipped["refresh"] == found["refresh"]
     assert found["refresh"]["families"] >= 20
     assert found["refresh"]["length"]["gain"] == pytest.approx(-found["worse"]["length"]["gain"])
     assert code == (0 if found["promoted"] and not found["worse_promoted"] else 1)
