@@ -2,16 +2,17 @@
 
     python -m bench.calibrated_start spec_bench.jsonl --out calibrated --budget 20
 
-Starts the embedded deployment and runs `specroute calibrate` on it. Then one prompt of every domain is asked
-three services, as each decides, without exploration:
+Starts the embedded deployment and runs `specroute calibrate` on all prompts but the last of every domain.
+That one is then asked three services, as each decides, without exploration:
 
 1. `warmed`: the one that was measured, with what it saw;
 2. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
 3. `recommended`: the same under the recommended policy, which the report says where it sends each task.
 
 Prints a row for each domain, writes calibrated.json, and leaves calibration and report in the folder.
-Exit code 1 where a fresh service takes another pool than the warmed one, or the recommended policy another
-than its report says; 2 where something given is wrong.
+Exit code 1 where a fresh service takes another route than the warmed one, or the recommended policy another
+than its report says; 2 where something given is wrong. Routes and k are compared, not pools: k = 0 is the
+same on every pool whose drafter copies, and which of them has a prompt's prefix decides between them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from bench.serving import Serving, policy
 SIDES: Final = ("warmed", "fresh", "recommended")
 _NO_CHANCE: Final = {"share": 0, "max_share": 0}
 _TIMEOUT: Final = httpx.Timeout(600, connect=10)
-_MAX_TOKENS: Final = 16
+_MAX_TOKENS: Final = 64
+"""Like the answers of the calibration: how long an answer may get has a part in decisions."""
 _DIFFERS: Final = 1
 _BAD_INPUT: Final = 2
 
@@ -50,38 +52,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profiles", type=Path, help="YAML with `profiles` of the deployment, of your own")
     given = parser.parse_args(arguments)
     try:
-        asked = first_prompts(given.prompts)
+        rest, asked = parted(given.prompts)
+        calibrating = written(given.out / "prompts.jsonl", rest)
         recording = Recording("calibrated-start", {"budget_min": given.budget, "domains": len(asked)})
-        report, decided = measured(given, asked)
+        report, decided = measured(given, calibrating, asked)
         rows = compared(report, decided)
         write(given.out, "calibrated", recording.document({"rows": rows}))
     except BenchError as error:
         print(error, file=sys.stderr)
         return _BAD_INPUT
     print(*(json.dumps(row) for row in rows), sep="\n")
-    return 0 if all(row["same_pool"] and row["as_reported"] for row in rows) else _DIFFERS
+    return 0 if all(row["same_route"] and row["as_reported"] for row in rows) else _DIFFERS
 
 
-def first_prompts(file: Path) -> dict[str, str]:
-    """The first prompt of every domain, by its name.
+def parted(file: Path) -> tuple[list[str], dict[str, str]]:
+    """The lines to calibrate with, and of every domain the last prompt, which is not among them.
 
     Raises:
-        BenchError: There is no such file of prompts.
+        BenchError: There is no such file of prompts, or a domain has only one.
     """
-    found: dict[str, str] = {}
+    lines: dict[str, list[tuple[str, str]]] = {}
     try:
         for line in file.read_text(encoding="utf-8").strip("\n").split("\n"):
             row = json.loads(line)
             text = row.get("prompt") or (row.get("turns") or [None])[0] or row["messages"][-1]["content"]
             names = (row[key] for key in ("domain", "segment", "task", "category") if row.get(key))
-            found.setdefault(next(names), text)
+            lines.setdefault(next(names), []).append((f"{line}\n", text))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise BenchError(f"{file}: not prompts with domains ({error!r}): see docs/calibrate.md") from error
-    return found
+    for domain, own in lines.items():
+        if len(own) == 1:
+            raise BenchError(
+                f"{file}: domain {domain!r} has one prompt: it needs another to be compared with"
+            )
+    rest = [line for own in lines.values() for line, _ in own[:-1]]
+    return rest, {domain: own[-1][1] for domain, own in lines.items()}
+
+
+def written(file: Path, lines: Sequence[str]) -> Path:
+    """The file, with these lines.
+
+    Raises:
+        BenchError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"{file}: {error.strerror or error}: name another folder with --out") from error
+    return file
 
 
 def measured(
-    given: argparse.Namespace, asked: Mapping[str, str]
+    given: argparse.Namespace, prompts: Path, asked: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Decisions]]:
     """The calibration's report, and what each service decides.
 
@@ -98,7 +121,7 @@ def measured(
     try:
         warmed.start()
         warmed.wait_until_ready()
-        report = calibrated(given.prompts, warmed.url, output, given.budget)
+        report = calibrated(prompts, warmed.url, output, given.budget)
         decided["warmed"] = decisions(warmed.url, asked)
     finally:
         warmed.end()
@@ -161,11 +184,11 @@ def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
 def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> list[dict[str, Any]]:
     """A row for each domain: what each service decided, and what the report says of the policy it recommends.
 
-    `same_pool` and `same_k` are the fresh service's against the warmed one's; `as_reported` is whether the
-    recommended policy's pool is the report's, true where the report does not know the task.
+    `same_route` and `same_k` are the fresh service's against the warmed one's; `as_reported` is whether the
+    recommended policy's route is the report's, true where the report does not know the task.
     """
     expected = {
-        one["task"]: one["profile"] for one in report["policy"]["expected"] if one["temperature"] == "low"
+        one["task"]: one["route"] for one in report["policy"]["expected"] if one["temperature"] == "low"
     }
     rows = []
     for domain, warmed in decided["warmed"].items():
@@ -176,10 +199,10 @@ def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> lis
                 "domain": domain,
                 "task": warmed["task"],
                 **{side: decided[side][domain] for side in SIDES},
-                "same_pool": fresh["profile"] == warmed["profile"],
+                "same_route": fresh["route"] == warmed["route"],
                 "same_k": fresh["k"] == warmed["k"],
                 "reported": reported,
-                "as_reported": reported in {None, recommended["profile"]},
+                "as_reported": reported in {None, recommended["route"]},
             }
         )
     return rows

@@ -59,18 +59,22 @@ def refresh(document: Document) -> str:
 def calibrated_start(document: Document) -> str:
     """The rows of `python -m bench.calibrated_start`."""
     rows = document["rows"]
-    counts = [sum(row[key] for row in rows) for key in ("same_pool", "same_k", "as_reported")]
+    counts = [sum(row[key] for row in rows) for key in ("same_route", "same_k", "as_reported")]
     told = [
         {"prompts of": row["domain"], "task": row["task"], "report": row["reported"] or "(task unknown)"}
-        | {side: f"{row[side]['profile']} k={row[side]['k']}" for side in ("warmed", "fresh", "recommended")}
+        | {side: _arm(row[side]) for side in ("warmed", "fresh", "recommended")}
         for row in rows
     ]
     columns = ["prompts of", "task", "warmed", "fresh", "recommended", "report"]
     return (
-        f"Of {len(rows)} domains the fresh service took the warmed one's pool for {counts[0]} and its k for "
+        f"Of {len(rows)} domains the fresh service took the warmed one's route for {counts[0]} and its k for "
         f"{counts[1]}; under the recommended policy {counts[2]} went where the report says.\n\n"
         f"{table(told, [(name, word(name)) for name in columns])}"
     )
+
+
+def _arm(decision: Mapping[str, Any]) -> str:
+    return f"{decision['profile']} k={decision['k']}" if decision["k"] else "plain"
 
 
 def _compared(name: str, found: Mapping[str, Any], *, promoted: bool | None) -> dict[str, str]:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from bench.calibrated_start import SIDES, compared, first_prompts, main
+from bench.calibrated_start import SIDES, compared, main, parted
 
 pytestmark = pytest.mark.unit
 
 REPORT = {
     "policy": {
         "expected": [
-            {"task": "qa", "temperature": "low", "profile": "vanilla"},
-            {"task": "qa", "temperature": "high", "profile": "ngram"},
+            {"task": "qa", "temperature": "low", "route": "vanilla"},
+            {"task": "qa", "temperature": "high", "route": "speculative"},
         ]
     }
 }
@@ -30,33 +30,44 @@ def decided(**changed: dict[str, Any]) -> dict[str, Any]:
 def test_services_that_agree_agree() -> None:
     """With one another and with the report."""
     (row,) = compared(REPORT, decided())
-    assert (row["same_pool"], row["same_k"], row["as_reported"]) == (True, True, True)
+    assert (row["same_route"], row["same_k"], row["as_reported"]) == (True, True, True)
     assert (row["domain"], row["reported"]) == ("trivia", "vanilla")
 
 
 def test_what_differs_is_told_apart() -> None:
-    """Another k of the same pool is less than another pool; the report's word counts for its own policy."""
-    (row,) = compared(REPORT, decided(fresh={"k": 2}))
-    assert (row["same_pool"], row["same_k"]) == (True, False)
+    """Another k of the same route is less than another route; the report's word counts for its own policy."""
+    drafts = {"route": "speculative", "profile": "ngram", "k": 2}
+    (row,) = compared(REPORT, decided(warmed=drafts, fresh={**drafts, "k": 4}))
+    assert (row["same_route"], row["same_k"]) == (True, False)
+    (row,) = compared(REPORT, decided(fresh=drafts))
+    assert not row["same_route"]
     (row,) = compared(REPORT, decided(fresh={"profile": "ngram"}))
-    assert not row["same_pool"]
-    (row,) = compared(REPORT, decided(recommended={"profile": "ngram"}))
-    assert (row["same_pool"], row["as_reported"]) == (True, False)
-    (row,) = compared(REPORT, decided(recommended={"profile": "ngram", "task": "new"}))
+    assert row["same_route"]
+    (row,) = compared(REPORT, decided(recommended=drafts))
+    assert (row["same_route"], row["as_reported"]) == (True, False)
+    (row,) = compared(REPORT, decided(recommended={**drafts, "task": "new"}))
     assert row["as_reported"]
 
 
-def test_the_first_prompt_of_every_domain_is_asked(tmp_path: Path) -> None:
-    """In every form that calibrate reads."""
+def test_one_prompt_of_every_domain_is_kept_from_the_calibration(tmp_path: Path) -> None:
+    """The last, in every form that calibrate reads."""
     file = tmp_path / "prompts.jsonl"
     lines = [
         '{"category": "a", "turns": ["one", "two"]}',
         '{"category": "a", "turns": ["three"]}',
         '{"domain": "b", "task": "qa", "prompt": "four"}',
-        '{"task": "c", "messages": [{"role": "user", "content": "five"}]}',
+        '{"domain": "b", "task": "c", "messages": [{"role": "user", "content": "five"}]}',
     ]
     file.write_text("\n".join(lines), encoding="utf-8")
-    assert first_prompts(file) == {"a": "one", "b": "four", "c": "five"}
+    assert parted(file) == ([f"{lines[0]}\n", f"{lines[2]}\n"], {"a": "three", "b": "five"})
+
+
+def test_a_domain_of_one_prompt_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There would be nothing to calibrate it with."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"domain": "b", "prompt": "four"}', encoding="utf-8")
+    assert main([str(file), "--out", str(tmp_path)]) == 2
+    assert "domain 'b' has one prompt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "x"])
