@@ -208,14 +208,20 @@ async def test_after_shutdown_every_call_is_the_replicas_fault() -> None:
         await target.check_health()
 
 
-async def test_steps_take_the_time_their_profile_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In units of a plain step, for prefill and every decode step."""
-    slept: list[float] = []
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long engines waited, in seconds, without waiting."""
+    waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        slept.append(seconds)
+        waits.append(seconds)
 
     monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
+    return waits
+
+
+async def test_steps_take_the_time_their_profile_says(slept: list[float]) -> None:
+    """In units of a plain step, for prefill and every decode step."""
     cost = StepCost(verify=0.5, per_token=0.25, per_draft_token=0.125)
     settings = FakeSettings(alpha=0.0, prefill_ms=7, step_ms=1000)
     target = engine(NGRAM.model_copy(update={"step_cost": cost}), settings)
@@ -223,14 +229,8 @@ async def test_steps_take_the_time_their_profile_says(monkeypatch: pytest.Monkey
     assert slept == [0.007, 2.25, 2.25]
 
 
-async def test_a_drafter_of_one_pass_works_for_all_k(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drafter_of_one_pass_works_for_all_k(slept: list[float]) -> None:
     """Whatever is asked for, and where nothing is."""
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
     cost = StepCost(verify=0.5, per_token=0.25, per_draft_token=0.125)
     heads = Profile(name="medusa", method="medusa", k=4, draft_model="/d", step_cost=cost)
     for k, expected in ((2, 2.5), (0, 1.5)):
