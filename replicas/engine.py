@@ -7,12 +7,10 @@ Tested against vLLM 0.32.0; tests/engine/test_adapter.py is the contract with it
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import copy_context
-from http import HTTPStatus
 from multiprocessing import active_children
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +30,7 @@ from replicas.observation import Observation
 from replicas.observed_llm import ObservedLLM, current_observation
 from replicas.passes import PassLogger
 from replicas.profiles import ModelSpec, Profile, engine_arguments, server_arguments
+from replicas.rehearsal import rehearse
 from replicas.resuming import event_head, retitled
 from replicas.scheduler import scheduler_class
 from replicas.splice import Splicer, with_usage_chunk
@@ -165,15 +164,11 @@ class VllmEngine:
         return event_head(part.data)
 
     async def warm_up(self) -> None:
-        """Answer one small request, so that the first client does not pay for first-time set-up.
+        """Answer some small requests: see `replicas.rehearsal`.
 
         Raises ReplicaError when that does not work.
         """
-        body = json.dumps({"prompt": "1 2 3 4 1 2 3 4 1 2 3", "max_tokens": 8, "temperature": 0}).encode()
-        async for frame in self.serve(Call("warm-up", "/v1/completions", body, self._profile.k)):
-            if frame.status not in {0, HTTPStatus.OK}:
-                raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
-        self.steps.clear()  # first passes are slow
+        await rehearse(self, self._profile)
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""

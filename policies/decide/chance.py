@@ -7,7 +7,15 @@ from typing import Final, NamedTuple
 
 from policies.decide.arms import pool_of, speculative, vanilla
 from policies.decide.context import ArmChance, Context, Decision, Pool, Reason, Score
-from policies.decide.scores import Board, chance_above, chance_below, largest_k, reference_k, score_arm
+from policies.decide.scores import (
+    Board,
+    chance_above,
+    chance_below,
+    largest_k,
+    preference,
+    reference_k,
+    score_arm,
+)
 
 _FEW_REQUESTS: Final = 5.0
 """A task with so many recent requests explores about half as much as a busy one: little would follow."""
@@ -83,7 +91,7 @@ def _exploration(context: Context, board: Board, decision: Decision) -> tuple[li
 
 
 def _alternatives(context: Context, board: Board, decision: Decision) -> list[Score]:
-    """Every pool that drafts and has room at the policy's `k.default`, and plain decoding where in doubt.
+    """Every pool that drafts and has room, and plain decoding where in doubt.
 
     So no choice between routes or pools is a one-way switch. The pool that was decided for is tried upward,
     because the cap we set ourselves is the only thing that hides a position.
@@ -93,7 +101,7 @@ def _alternatives(context: Context, board: Board, decision: Decision) -> list[Sc
         if pool.max_k <= 0 or not pool.available or pool.full or pool.profile not in context.estimates:
             continue
         is_decided = pool.profile == decision.profile
-        k = _explored_k(pool, context, decision.k if is_decided else 0)
+        k = _explored_k(pool, context, board, decision.k if is_decided else 0)
         if not (is_decided and k == decision.k):
             scored = (score for score in board.drafting if score.k == k and score.profile == pool.profile)
             found.append(next(scored, None) or score_arm(context, pool, k))
@@ -107,19 +115,26 @@ def _in_doubt(plain: Score, decision: Decision) -> bool:
     return decision.score is not None and chance_above(decision.score, plain.cost_s) > _LEAST_CHANCE
 
 
-def _explored_k(pool: Pool, context: Context, decided_k: int) -> int:
-    """At the largest k a copying drafter shows most, and costs little.
+def _explored_k(pool: Pool, context: Context, board: Board, decided_k: int) -> int:
+    """At the largest k a copying drafter shows most, and costs little; before that at `k.default`.
 
     A model that drafts works for its whole batch at the largest k of any request in it, so there positions
-    are learned one after the other, and where requests share batches not beyond what suits the crowd. One
-    that drafts all tokens at once does so anyway.
+    are learned one after the other, from the k that promises most, and where requests share batches not
+    beyond what suits the crowd. One that drafts all tokens at once does so anyway.
     """
     policy = context.policy
-    if decided_k == 0 or policy.k.mode != "adaptive":
-        return max(1, reference_k(pool, policy))
-    if not pool.drafter_counts_k:
-        return largest_k(pool, policy)
-    return min(decided_k + 1, largest_k(pool, policy))
+    at_default = max(1, reference_k(pool, policy))
+    if policy.k.mode != "adaptive":
+        return at_default
+    if decided_k:
+        return (
+            min(decided_k + 1, largest_k(pool, policy)) if pool.drafter_counts_k else largest_k(pool, policy)
+        )
+    if policy.mode == "threshold" or not pool.drafter_counts_k:
+        return at_default  # what a threshold compares is quoted for it
+    scores = (score for score in board.drafting if score.profile == pool.profile and score.k > 0)
+    promising = min(scores, key=preference, default=None)
+    return promising.k if promising else at_default
 
 
 def _picked(tries: list[_Try], draw: float) -> Score:

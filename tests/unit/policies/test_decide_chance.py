@@ -12,6 +12,7 @@ from deciding import COSTLY, DRAFT, NEVER, NGRAM, VANILLA, accepting, arm, conte
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.cost import StepTime
 from policies.decide import Context, Last, Pool, Reason, decide
 
 pytestmark = pytest.mark.unit
@@ -109,6 +110,22 @@ def test_a_model_drafter_is_explored_one_position_at_a_time_and_not_beyond_its_c
         )
         assert decided.k > 0
         assert explored.k - decided.k == expected
+
+
+def test_a_model_drafter_without_evidence_is_tried_on_the_k_that_promises_most() -> None:
+    """A k that cannot pay would teach no more of the first position, cost more, and hide what a small one saves."""
+    estimates = {"draft": accepting(0.3, steps=10)}
+    drafting = DRAFT._replace(step_time=StepTime(base=0.02, wide=0.002, per_asked=0.004))
+    for mode, expected in (("adaptive", 1), ("threshold", 4)):
+        explored = decide(
+            context(
+                policy=exploring(mode=mode, objective={"min_speedup": 2.0}),
+                pools=(VANILLA._replace(step_time=StepTime(base=0.02)), drafting),
+                estimates=estimates,
+                draws=(0.9, 0.0, 0.0),
+            )
+        )
+        assert (arm(explored), explored.reason) == (("draft", expected), Reason.EXPLORATION)
 
 
 def test_thin_evidence_is_explored_more_and_first() -> None:
