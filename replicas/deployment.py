@@ -22,6 +22,7 @@ from replicas.heap import trim_regularly, trimmer
 from replicas.logs import bind, configure_logging
 from replicas.profiles import EMBEDDED, ModelSpec, Profile
 from replicas.progress import Progress
+from replicas.rehearsal import Rehearsal
 from replicas.renewal import Renewal, resolved
 from replicas.tracing import opened_replica_tracer
 
@@ -59,6 +60,9 @@ class EngineReplica:
             raise
         self._ready_at = time.time()
         progress.ready()
+        self._rehearsal = Rehearsal(self._engine, spec.profile)
+        # What a fake engine takes is what it was told to.
+        self._rehearsing = asyncio.create_task(self._rehearsal.run()) if spec.fake is None else None
 
     async def serve(self, call: Call) -> AsyncGenerator[Parts, None]:
         """Answer one call with frames, `parted`; see `replicas.frames.Engine`."""
@@ -87,11 +91,12 @@ class EngineReplica:
             "pid": os.getpid(),
             "node": ray.get_runtime_context().get_node_id(),
             "gpus": ray.get_gpu_ids(),
-            "running": load.running,
+            "running": max(0, load.running - self._rehearsal.in_flight),
             "waiting": load.waiting,
             "capacity": load.capacity,
             "passes": steps.recorded,
             "step_moments": steps.moments.to_list(),
+            "rehearsal": self._rehearsal.moments.to_list(),
             "refused_steps": steps.refused,
             "started_at": self._started_at,
             "start_seconds": self._ready_at - self._started_at,
@@ -130,6 +135,8 @@ class EngineReplica:
         await self._engine.check_health()
 
     async def __del__(self) -> None:
+        if (rehearsing := getattr(self, "_rehearsing", None)) is not None:
+            rehearsing.cancel()
         if (engine := getattr(self, "_engine", None)) is not None:
             await asyncio.to_thread(engine.shutdown)
         if (tracer := getattr(self, "_tracer", None)) is not None:

@@ -30,7 +30,7 @@ from replicas.observation import Observation
 from replicas.observed_llm import ObservedLLM, current_observation
 from replicas.passes import PassLogger
 from replicas.profiles import ModelSpec, Profile, engine_arguments, server_arguments
-from replicas.rehearsal import rehearse
+from replicas.rehearsal import warm_up
 from replicas.resuming import event_head, retitled
 from replicas.scheduler import scheduler_class
 from replicas.splice import Splicer, with_usage_chunk
@@ -168,7 +168,7 @@ class VllmEngine:
 
         Raises ReplicaError when that does not work.
         """
-        await rehearse(self, self._profile)
+        await warm_up(self, self._profile)
 
     def load(self) -> Load:
         """Requests in flight here, and most decoded at once."""

@@ -1,66 +1,146 @@
-"""What a new engine does before its first client: small answers on the k that will be asked for.
+"""What an engine does while nobody asks it for anything: small answers on every k, to learn what drafts cost.
 
-The first round warms it up: whatever is compiled, captured or allocated for plain passes and for those with
-few and with many drafts is there before a client needs it. The others are timed. Traffic alone may never tell
-what a draft costs: an engine that is always asked for the same k shows the price of all its drafts together,
-and so a shorter draft would look as expensive as the profile's guess makes it. See
-`StepRecorder.rehearsed` for what becomes of the times.
+Traffic may never tell. An engine that is always asked for the same k shows the price of all its drafts
+together, and a shorter draft looks as dear as the profile's guess makes it; then nobody asks for one. So an
+engine times passes on few and on many drafts itself, and the router takes their proportions for its guess
+(`router.costs`), until there is traffic that knows better.
+
+Other processes start beside it, with which it shares cores, memory and disk, so a round is repeated until
+three took about the same: the quickest, because whatever else runs makes passes longer and never shorter. A
+client's request ends a round at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from http import HTTPStatus
-from typing import Final
+from random import Random
+from typing import Any, Final, NamedTuple
 
+from policies.cost import StepLoad, StepMoments, StepRecorder
 from replicas.frames import Call, Engine, ReplicaError
 from replicas.profiles import Profile
 
+_log = logging.getLogger(__name__)
+
 _WARM_TOKENS: Final = 8
-_TIMED_TOKENS: Final = 24
-_TOGETHER: Final = 4
-"""Requests of a round in which several share the passes."""
-_MOST_S: Final = 5.0
-"""Beyond it no further answer is begun: a large model on a slow machine should be ready, too."""
+_TIMED_TOKENS: Final = 16
+
+_ROUNDS: Final = 3
+_ALIKE: Final = 1.1
+"""Rounds that take no more than so many times as long as the quickest are as good as it."""
+_MOST_ROUNDS: Final = 20
+_CALM_S: Final = (0.5, 2.5)
+"""Between two rounds. Engines that share a core should not always meet."""
+
+Passes = list[tuple[StepLoad, float]]
 
 
-async def rehearse(engine: Engine, profile: Profile, *, clock: Callable[[], float] = time.monotonic) -> None:
-    """Warm the engine up and time its passes, within some seconds.
-
-    Rounds alternate, so that a machine which is busy elsewhere for a moment makes no k look slow.
+async def warm_up(engine: Engine, profile: Profile) -> None:
+    """Answer a small request on every k, so that no client pays for first-time set-up.
 
     Raises:
-        ReplicaError: The engine cannot answer at all.
+        ReplicaError: The engine cannot answer.
     """
-    ks = rehearsed_ks(profile)
-    for k in ks:
+    for k in rehearsed_ks(profile):
         await _answer(engine, k, _WARM_TOKENS)
     engine.steps.clear()  # first passes are slow
-    until = clock() + _MOST_S
-    together = min(_TOGETHER, profile.max_num_seqs)
-    for requests, asked in ((1, ks), (together, (ks[0], ks[-1])), (1, ks)):
-        for k in dict.fromkeys(asked):
-            if clock() >= until:
-                break
-            answers = (_answer(engine, k, _TIMED_TOKENS, begin=begin) for begin in range(1, requests + 1))
-            await asyncio.gather(*answers)
-    engine.steps.rehearsed()
 
 
 def rehearsed_ks(profile: Profile) -> tuple[int, ...]:
     """Plain decoding, and where there is a drafter its shortest drafts and its longest."""
-    return tuple(
-        sorted({0, *(k for k in (1, 2, profile.k) if k <= profile.k)} if profile.speculative else {0})
-    )
+    return tuple(sorted({0, min(1, profile.k), min(2, profile.k), profile.k}))
 
 
-async def _answer(engine: Engine, k: int, tokens: int, begin: int = 1) -> None:
-    """Have a prompt continued whose continuation copying drafters can guess as well."""
-    prompt = " ".join(str(begin + place % 4) for place in range(11))
-    body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-    async for frame in engine.serve(Call("warm-up", "/v1/completions", json.dumps(body).encode(), k)):
-        if frame.status not in {0, HTTPStatus.OK}:
-            raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
+class _Round(NamedTuple):
+    seconds: float
+    passes: Passes
+
+
+class Rehearsal:
+    """Times an engine's passes on every k of `rehearsed_ks` while it is idle."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        profile: Profile,
+        *,
+        pause: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
+    ) -> None:
+        self._engine = engine
+        self._profile = profile
+        self._pause = pause
+        self._pauses = Random(profile.name)
+        self.moments = StepMoments.empty()
+        """Of its passes, all of one request without context; empty until it is over."""
+        self.in_flight = 0
+        """Its own requests at the engine."""
+
+    async def run(self) -> None:
+        """Rehearse, for some seconds where the machine is calm; an engine that fails meanwhile ends it."""
+        if not self._profile.speculative:
+            return
+        rounds: list[_Round] = []
+        try:
+            while len(rounds) < _MOST_ROUNDS:
+                await self._pause(self._pauses.uniform(*_CALM_S))
+                if self._engine.load().running == 0 and (one := await self._round()) is not None:
+                    rounds.append(one)
+                    if _agree(_best(rounds)):
+                        break
+        except ReplicaError as error:
+            _log.info("the rehearsal was broken off: %s", error)
+            return
+        recorder = StepRecorder(self._profile.step_cost.seed())
+        for one in _best(rounds):
+            for load, seconds in one.passes:
+                recorder.record(load, seconds)
+        self.moments = recorder.moments
+
+    async def _round(self) -> _Round | None:
+        """An answer on every k; None where a client came."""
+        self.in_flight = 1
+        try:
+            with self._engine.steps.apart() as recorded:
+                for k in rehearsed_ks(self._profile):
+                    if not await _answer(self._engine, k, _TIMED_TOKENS, alone=True):
+                        return None
+        finally:
+            self.in_flight = 0
+        # Prompts and contexts are too short to tell what longer ones cost.
+        passes = [(load._replace(context=0.0), s) for load, s in recorded if not load.prefill]
+        return _Round(sum(seconds for _, seconds in passes), passes) if passes else None
+
+
+def _best(rounds: list[_Round]) -> list[_Round]:
+    return sorted(rounds, key=lambda one: one.seconds)[:_ROUNDS]
+
+
+def _agree(rounds: list[_Round]) -> bool:
+    return len(rounds) == _ROUNDS and rounds[-1].seconds <= _ALIKE * rounds[0].seconds
+
+
+async def _answer(engine: Engine, k: int, tokens: int, *, alone: bool = False) -> bool:
+    """Have a prompt continued whose continuation copying drafters can guess as well; whether it was.
+
+    With `alone` it is given up as soon as there is another request.
+    """
+    body = {
+        "prompt": "1 2 3 4 1 2 3 4 1 2 3",
+        "max_tokens": tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    call = Call("rehearsal", "/v1/completions", json.dumps(body).encode(), k)
+    async with aclosing(engine.serve(call)) as frames:
+        async for frame in frames:
+            if frame.status not in {0, HTTPStatus.OK}:
+                raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
+            if alone and engine.load().running > 1:
+                return False
+    return True

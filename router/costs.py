@@ -34,6 +34,7 @@ _SILENT_S: Final = 60.0
 _ENOUGH_STEPS: Final = 200.0
 """Steps of replicas that are there, before those of one that is gone are let go."""
 _MAX_REPLICAS: Final = 1024
+_MOST_REHEARSED: Final = 8
 
 _IDLE_HALF_LIFE_S: Final = 60.0
 
@@ -65,11 +66,13 @@ class PoolCost:
 
     def __init__(self, profile: Profile, calibrated: Calibrated | None = None) -> None:
         self._profile = profile.name
-        self._seed = calibrated.step_time if calibrated else profile.step_cost.seed()
+        self._guess = profile.step_cost.seed()
+        self._seed = calibrated.step_time if calibrated else self._guess
         self._seed_error = calibrated.relative_error if calibrated else SEED_ERROR
         self._start_steps = calibrated.steps if calibrated else 0.0
         self._start: Source = "calibration" if calibrated else "seed"
         self._reports: dict[str, _Report] = {}
+        self._rehearsed: dict[str, StepMoments] = {}
         self._fit = Fit(self._seed, self._seed_error, 0.0)
         self._nonsense = 0
         self._moved_s = -math.inf
@@ -135,6 +138,7 @@ class PoolCost:
             return
         try:
             moments = StepMoments.from_list(status["step_moments"])
+            rehearsal = StepMoments.from_list(given) if (given := status.get("rehearsal")) else None
         except (TypeError, ValueError) as error:
             if not self._nonsense:
                 _log.warning("pool %s: ignored what a replica says of its steps: %s", self._profile, error)
@@ -149,6 +153,8 @@ class PoolCost:
         if moments.steps > 0 and (known is None or known.moments.to_list() != moments.to_list()):
             self._moved_s = now_s
         self._reports[name] = _Report(moments, refused, now_s)
+        if rehearsal is not None and rehearsal.steps > 0 and self._start == "seed":
+            self._rehearse(name, rehearsal)
         self._forget_the_gone(now_s)
         total = StepMoments.empty()
         for report in self._reports.values():
@@ -156,6 +162,24 @@ class PoolCost:
         self._fit = fit(
             total, self._seed, seed_error=self._seed_error, calibrated=self._start == "calibration"
         )
+
+    def _rehearse(self, replica: str, moments: StepMoments) -> None:
+        """Guess the proportions that engines found by themselves (`replicas.rehearsal`), of any scale.
+
+        Each says it with every report; of those that are gone the last ones are kept.
+        """
+        known = self._rehearsed.pop(replica, None)
+        self._rehearsed[replica] = moments
+        if known is not None and known.to_list() == moments.to_list():
+            return
+        if len(self._rehearsed) > _MOST_REHEARSED:
+            del self._rehearsed[next(iter(self._rehearsed))]
+        total = StepMoments.empty()
+        for one in self._rehearsed.values():
+            total = total.merged(one)
+        found = fit(total, self._guess).step_time
+        if (plain_s := found.plain_s()) > 0:
+            self._seed = found.times(self._guess.plain_s() / plain_s)
 
     def _forget_the_gone(self, now_s: float) -> None:
         """A replica that is gone speaks for the pool until those that are there have something to say."""

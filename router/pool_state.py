@@ -24,6 +24,8 @@ LOAD_FRESH_S: Final = 5.0
 SILENCE_S: Final = 10.0
 """A call that has no frame for so long makes the router ask whether its replica works."""
 _FAILURE_FRESH_S: Final = 10.0
+_FOR_THE_COST: Final = frozenset({"step_moments", "rehearsal"})
+"""In a replica's status: long, and kept where they are needed."""
 
 
 class PoolClient(Protocol):
@@ -131,7 +133,7 @@ class PoolState:
     def note(self, status: dict[str, Any], now_s: float) -> None:
         """Take in a replica's account of itself."""
         self.cost.report(status, now_s)
-        self.status = {name: value for name, value in status.items() if name != "step_moments"}
+        self.status = {name: value for name, value in status.items() if name not in _FOR_THE_COST}
         running = status.get("running")
         if isinstance(running, int) and running >= 0:
             self.reported = {

@@ -69,7 +69,7 @@ def fit(
     gram, target = moments.matrix[:FEATURES, :FEATURES], moments.matrix[:FEATURES, FEATURES]
     prior = np.asarray(seed)
     held = max(_RIDGE, (seed_error / _SAME_HARDWARE) ** 2) if calibrated else _RIDGE
-    prior = prior * _scale(gram, target, prior)
+    prior = prior * _common_scale(gram, target, prior)
     try:
         coefficients = _toward(gram, target, prior, moments.steps, held)
         # Long prompts may dominate the common scale; the plain step of the first solution is measured better.
@@ -87,13 +87,8 @@ def fit(
     return Fit(StepTime(*coefficients.tolist()), error, moments.steps)
 
 
-def common_scale(moments: StepMoments, step_time: StepTime) -> float:
-    """The one factor with which `step_time` explains the steps best; 1 where there are none."""
-    gram, target = moments.matrix[:FEATURES, :FEATURES], moments.matrix[:FEATURES, FEATURES]
-    return _scale(gram, target, np.asarray(step_time))
-
-
-def _scale(gram: Matrix, target: Matrix, prior: Matrix) -> float:
+def _common_scale(gram: Matrix, target: Matrix, prior: Matrix) -> float:
+    """The one factor with which the seed explains the steps best."""
     power = float(prior @ gram @ prior)
     return float(prior @ target) / power if power > 0 else 1.0
 

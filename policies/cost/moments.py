@@ -71,12 +71,6 @@ class StepMoments:
         """As if every step weighed `factor` times as much."""
         return StepMoments(self.matrix * factor, self.steps * factor)
 
-    def slowed(self, factor: float) -> StepMoments:
-        """As if every step had taken `factor` (> 0) times as long, and were weighed so."""
-        clock = np.full(_SIDE, 1.0 / factor)
-        clock[FEATURES] = 1.0
-        return StepMoments(self.matrix * np.outer(clock, clock), self.steps)
-
     def merged(self, other: StepMoments) -> StepMoments:
         """Of the steps of both."""
         return StepMoments(self.matrix + other.matrix, self.steps + other.steps)

@@ -14,21 +14,18 @@ four kinds (drafts or none, prompt tokens or none); each fades the older ones of
 `half_life_steps`, and those of the other kinds eight times as slowly, so that a thousand plain steps do not
 take away what a hundred verifying ones have taught. While most of the last hundred steps are off by more than
 a tenth to the same side, the machine is another one, and old steps of all kinds fade 32 times as fast.
-
-**Rehearsal.** The steps before a service's first client are set apart (`StepRecorder.rehearsed`). They were
-made on every k, which traffic may never be: the router may ask for one k alone. They do not fade, but their
-clock is set by the steps since: what they keep telling is how passes compare, not how fast the machine is.
-With few of them, they decide only what traffic leaves open.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 
-from policies.cost.fit import common_scale, fit
+from policies.cost.fit import fit
 from policies.cost.moments import FEATURES, PREFILL, VERIFYING, Matrix, StepMoments, usable
 from policies.cost.steps import StepLoad, StepTime
 
@@ -48,7 +45,6 @@ _KINDS: Final = 4
 _FAR: Final = 0.1
 _MOST: Final = 0.6
 _CHANGED_FORGETS: Final = 32.0
-_CLOCK_ROUNDS: Final = 2
 
 
 class StepRecorder:
@@ -64,14 +60,23 @@ class StepRecorder:
         """Records that could not be true, and count nowhere."""
         self.recorded = 0
         """Passes so far, of any kind: while requests run, an engine whose count stands still does too."""
+        self._apart: list[tuple[StepLoad, float]] | None = None
         self.clear()
+
+    @contextmanager
+    def apart(self) -> Iterator[list[tuple[StepLoad, float]]]:
+        """Passes that are recorded meanwhile go into this list, and teach nothing."""
+        recorded: list[tuple[StepLoad, float]] = []
+        self._apart = recorded
+        try:
+            yield recorded
+        finally:
+            self._apart = None
 
     def clear(self) -> None:
         """Forget all steps, as after a warm-up."""
         self._pending: list[tuple[float, ...]] = []
         self._kinds = [StepMoments.empty() for _ in range(_KINDS)]
-        self._rehearsal = StepMoments.empty()
-        self._rehearsed: StepTime | None = None
         self._step_time: StepTime | None = None
         self._usual = 1.0
         self._side = 0.0
@@ -79,18 +84,12 @@ class StepRecorder:
     def record(self, load: StepLoad, seconds: float) -> None:
         """Note one pass over `load` that took `seconds`."""
         self.recorded += 1
+        if self._apart is not None:
+            self._apart.append((load, seconds))
+            return
         self._pending.append((*load.features(), seconds))
         if len(self._pending) >= (_FOLD if self._step_time else _START):
             self._fold()
-
-    def rehearsed(self) -> None:
-        """Set the steps so far apart as a rehearsal; too few for a first fit are steps like any other."""
-        if self._pending:
-            self._fold()
-        if self._step_time is None:
-            return
-        self._rehearsal, self._rehearsed = self.moments, self._step_time
-        self._kinds = [StepMoments.empty() for _ in range(_KINDS)]
 
     @property
     def moments(self) -> StepMoments:
@@ -100,13 +99,7 @@ class StepRecorder:
         total = StepMoments.empty()
         for kind in self._kinds:
             total = total.merged(kind)
-        if self._rehearsed is None:
-            return total
-        together = total.merged(self._rehearsal)
-        for _ in range(_CLOCK_ROUNDS):  # from the clock it had: few steps hardly move it, many do
-            factor = common_scale(together, self._rehearsed)
-            together = total.merged(self._rehearsal.slowed(factor))
-        return together
+        return total
 
     def _fold(self) -> None:
         rows = np.asarray(self._pending)

@@ -1,22 +1,26 @@
-"""What a new engine does before its first client."""
+"""What an engine times by itself: before its first client, and while it is idle."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from policies.cost import StepLoad, fit
 from replicas.fake import FakeEngine, FakeSettings
-from replicas.frames import Call, Frame, ReplicaError
+from replicas.frames import Call, Frame, Load, ReplicaError
 from replicas.profiles import ModelSpec, Profile
-from replicas.rehearsal import rehearse, rehearsed_ks
+from replicas.rehearsal import Rehearsal, rehearsed_ks, warm_up
 
 pytestmark = pytest.mark.unit
 
 MODEL = ModelSpec(name="m")
+INSTANT = FakeSettings(prefill_ms=0, step_ms=0)
+STEPPING = FakeSettings(prefill_ms=6, step_ms=5, alpha=0.5, on_time=True)
 EAGLE = Profile.model_validate(
     {
         "name": "eagle3",
@@ -26,36 +30,115 @@ EAGLE = Profile.model_validate(
         "step_cost": {"verify": 0.05, "per_token": 0.0, "per_draft_token": 0.12},
     }
 )
-GUESSED = Profile.model_validate({**EAGLE.model_dump(), "step_cost": {"per_draft_token": 0.1}})
+GUESS = Profile.model_validate({**EAGLE.model_dump(), "step_cost": {"per_draft_token": 0.1}}).step_cost.seed()
+
+
+async def at_once(_: float) -> None:
+    """A pause of no time."""
+    await asyncio.sleep(0)
+
+
+def on(k: int, step_time: Any) -> float:
+    return float(step_time.seconds(StepLoad(1, float(k > 0), k, k, 40)))
 
 
 class Watched(FakeEngine):
-    """A fake engine that notes what it was asked."""
+    """A fake engine that notes what it was asked, and may be slower at first or busy."""
 
-    def __init__(self, profile: Profile, settings: FakeSettings) -> None:
+    def __init__(self, profile: Profile, settings: FakeSettings, slow: int = 0) -> None:
         super().__init__(profile, MODEL, settings)
         self.calls: list[tuple[int, dict[str, Any]]] = []
+        self.slow = slow
+        self.busy = 0
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         self.calls.append((call.k, json.loads(call.body)))
-        async for frame in super().serve(call):
-            yield frame
+        if (
+            call.k and len(self.calls) <= self.slow
+        ):  # something else takes the processor from those that draft
+            self._settings = self._settings.model_copy(update={"step_ms": 15})
+        async with aclosing(super().serve(call)) as frames:
+            async for frame in frames:
+                yield frame
+        self._settings = self._settings.model_copy(update={"step_ms": 5})
+
+    def load(self) -> Load:
+        return super().load()._replace(running=self._running + self.busy)
 
 
-async def test_passes_on_every_k_are_known_before_the_first_client() -> None:
-    """The profile guesses that verifying takes most of the time; the engine knows that drafting does."""
-    engine = FakeEngine(EAGLE, MODEL, FakeSettings(prefill_ms=6, step_ms=5, alpha=0.5, on_time=True))
-    await rehearse(engine, EAGLE)
-    measured = fit(engine.steps.moments, GUESSED.step_cost.seed()).step_time
+async def test_passes_on_every_k_are_known_without_traffic() -> None:
+    """The profile guesses that verifying takes most of the time; the engine finds that drafting does."""
+    engine = FakeEngine(EAGLE, MODEL, STEPPING)
+    rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
+    await rehearsal.run()
+    measured = fit(rehearsal.moments, GUESS).step_time
+    for k, expected in ((1, 1.17), (2, 1.29), (4, 1.53)):
+        assert on(k, measured) / on(0, measured) == pytest.approx(expected, rel=0.05)
+    assert on(1, GUESS) / on(0, GUESS) > 1.7
+    assert engine.steps.moments.steps == 0
 
-    def on(k: int) -> float:
-        return measured.seconds(StepLoad(1, float(k > 0), k, k, 40))
 
-    assert on(1) / on(0) == pytest.approx(1.17, rel=0.05)
-    assert on(2) / on(0) == pytest.approx(1.29, rel=0.05)
-    assert on(4) / on(0) == pytest.approx(1.53, rel=0.05)
-    guessed = GUESSED.step_cost.seed()
-    assert guessed.seconds(StepLoad(1, 1, 1, 1)) / guessed.seconds(StepLoad(1)) > 1.7
+async def test_rounds_beside_which_others_worked_do_not_count() -> None:
+    """Two of them took three times as long on all but plain passes; three that agree are waited for."""
+    engine = Watched(EAGLE, STEPPING, slow=8)
+    rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
+    await rehearsal.run()
+    assert len(engine.calls) == 5 * 4
+    measured = fit(rehearsal.moments, GUESS).step_time
+    assert on(4, measured) / on(0, measured) == pytest.approx(1.53, rel=0.05)
+
+
+async def test_a_client_ends_a_round() -> None:
+    """Its passes teach what they always do, and the rehearsal begins anew when the engine is idle again."""
+    engine = Watched(EAGLE, STEPPING)
+    pauses = 0
+
+    async def pause(_: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        await asyncio.sleep(0)
+        engine.busy = 0 if pauses != 2 else 1
+        if pauses == 3:
+            asyncio.get_running_loop().call_later(0.03, setattr, engine, "busy", 1)
+
+    rehearsal = Rehearsal(engine, EAGLE, pause=pause)
+    await rehearsal.run()
+    assert pauses == 5
+    assert len(engine.calls) == 3 * 4 + 1
+    assert engine.load().running == 0
+    assert rehearsal.moments.steps > 0
+
+
+async def test_a_machine_that_never_calms_down_is_given_up_on() -> None:
+    """Then the quickest rounds have to do."""
+    engine = FakeEngine(EAGLE, MODEL, INSTANT)
+    rounds = iter(range(1, 1000))
+
+    async def slower(_: float) -> None:
+        engine._settings = engine._settings.model_copy(update={"step_ms": 0.1 * 1.3 ** next(rounds)})
+
+    rehearsal = Rehearsal(engine, EAGLE, pause=slower)
+    await asyncio.wait_for(rehearsal.run(), 60)
+    assert rehearsal.moments.steps > 0
+
+
+async def test_an_engine_that_fails_ends_its_rehearsal(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is learned, and nobody is told more than that: whoever asks next finds out."""
+    engine = FakeEngine(EAGLE, MODEL, STEPPING)
+    engine.shutdown()
+    rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
+    with caplog.at_level("INFO"):
+        await rehearsal.run()
+    assert rehearsal.moments.steps == 0
+    assert "shut down" in caplog.text
+
+
+async def test_an_engine_without_a_drafter_has_nothing_to_rehearse() -> None:
+    """All its passes are alike."""
+    plain = Profile(name="vanilla")
+    engine = Watched(plain, INSTANT)
+    await Rehearsal(engine, plain, pause=at_once).run()
+    assert not engine.calls
 
 
 @pytest.mark.parametrize(
@@ -66,34 +149,13 @@ async def test_passes_on_every_k_are_known_before_the_first_client() -> None:
         (Profile(name="ngram", method="ngram", k=8), (0, 1, 2, 8)),
     ],
 )
-async def test_every_k_is_warm_before_any_is_timed(profile: Profile, ks: tuple[int, ...]) -> None:
-    """One short answer each first; later ones are longer, and some run together."""
-    engine = Watched(profile, FakeSettings(prefill_ms=0, step_ms=0))
-    await rehearse(engine, profile)
+async def test_every_k_is_warm_before_the_first_client(profile: Profile, ks: tuple[int, ...]) -> None:
+    """One short answer each, which teach nothing."""
+    engine = Watched(profile, INSTANT)
+    await warm_up(engine, profile)
     assert rehearsed_ks(profile) == ks
-    warm, timed = engine.calls[: len(ks)], engine.calls[len(ks) :]
-    assert tuple(k for k, _ in warm) == ks
-    assert {body["max_tokens"] for _, body in warm} == {8}
-    assert {k for k, _ in timed} == set(ks)
-    assert {body["max_tokens"] for _, body in timed} == {24}
-    assert len({body["prompt"] for _, body in timed}) == 4
-
-
-async def test_a_slow_engine_is_ready_after_it_is_warm() -> None:
-    """Where time is up at once nothing is timed, and nothing of the warm-up counts."""
-    engine = Watched(EAGLE, FakeSettings(prefill_ms=0, step_ms=0))
-    clock = iter([0.0, *[6.0] * 20])
-    await rehearse(engine, EAGLE, clock=lambda: next(clock))
-    assert {body["max_tokens"] for _, body in engine.calls} == {8}
+    assert tuple(k for k, _ in engine.calls) == ks
     assert engine.steps.moments.steps == 0
-
-
-async def test_one_request_at_a_time_stays_so() -> None:
-    """An engine with room for one is not asked for four at once."""
-    alone = Profile(name="alone", max_num_seqs=1)
-    engine = Watched(alone, FakeSettings(prefill_ms=0, step_ms=0))
-    await rehearse(engine, alone)
-    assert len(engine.calls) == 4
 
 
 async def test_an_engine_that_cannot_answer_is_not_ready() -> None:
@@ -105,4 +167,4 @@ async def test_an_engine_that_cannot_answer_is_not_ready() -> None:
                 yield frame
 
     with pytest.raises(ReplicaError, match=r"cannot answer.*another"):
-        await rehearse(Refusing(EAGLE, FakeSettings()), EAGLE)
+        await warm_up(Refusing(EAGLE, INSTANT), EAGLE)

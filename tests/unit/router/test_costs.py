@@ -83,6 +83,61 @@ def test_a_replica_heard_twice_counts_once() -> None:
     assert cost.step_time == once.step_time
 
 
+def rehearsal(shape: StepTime, seed_of: int = 1) -> list[float]:
+    """Moments of an engine's own short answers on four k."""
+    recorder, rng = StepRecorder(NGRAM.step_cost.seed()), Random(seed_of)
+    for step in range(120):
+        load = StepLoad(1, float(step % 4 > 0), (0, 1, 2, 4)[step % 4])
+        recorder.record(load, shape.seconds(load) * rng.gauss(1, 0.03))
+    return recorder.moments.to_list()
+
+
+ON_ONE = StepLoad(1, 1, 1, context=200)
+ON_FOUR = StepLoad(1, 1, 4, context=200)
+FOUND = StepTime(0.1, verify=0.005, per_drafted=0.01)
+"""Far from the profile's guess that a pass which verifies takes 70 % longer."""
+
+
+def test_the_proportions_an_engine_found_by_itself_are_the_guess() -> None:
+    """On the scale of the profile's guess: how fast it is, traffic shows, which may know of one k alone."""
+    cost = PoolCost(NGRAM)
+    cost.report(status("a", 0.03, 0, rehearsal=rehearsal(FOUND)), T0)
+    assert (cost.source, cost.steps) == ("seed", 0)
+    assert plain_s(cost) == pytest.approx(NGRAM.step_cost.seed().seconds(PLAIN), rel=0.01)
+    assert cost.step_time.seconds(ON_ONE) / plain_s(cost) == pytest.approx(1.15, rel=0.03)
+    recorder = StepRecorder(NGRAM.step_cost.seed())
+    for _ in range(500):
+        recorder.record(ON_FOUR, 0.0145)
+    said = status("a", 0.03, 0, rehearsal=rehearsal(FOUND)) | {"step_moments": recorder.moments.to_list()}
+    cost.report(said, T0 + 1)
+    assert cost.step_time.seconds(ON_FOUR) == pytest.approx(0.0145, rel=0.02)
+    assert cost.step_time.seconds(ON_ONE) == pytest.approx(0.0115, rel=0.03)
+    guessing = PoolCost(NGRAM)
+    guessing.report(said | {"rehearsal": []}, T0 + 1)
+    assert guessing.step_time.seconds(ON_ONE) > 0.0135
+
+
+def test_a_calibration_outranks_what_an_engine_found_by_itself() -> None:
+    """It took minutes, at all loads."""
+    calibrated = Calibrated(StepTime(0.04, wide=0.02), 0.1, 900)
+    cost = PoolCost(NGRAM, calibrated)
+    cost.report(status("a", 0.03, 0, rehearsal=rehearsal(FOUND)), T0)
+    assert cost.step_time == calibrated.step_time
+
+
+def test_rehearsals_of_several_replicas_are_added_up_and_bounded() -> None:
+    """Those of replicas that are gone among them, the last eight."""
+    cost = PoolCost(NGRAM)
+    odd = StepTime(0.1, verify=0.3)
+    cost.report(status("odd", 0.03, 0, rehearsal=rehearsal(odd)), T0)
+    for replica in range(7):
+        cost.report(status(f"r{replica}", 0.03, 0, rehearsal=rehearsal(FOUND, replica)), T0)
+    mixed = cost.step_time.seconds(ON_ONE)
+    cost.report(status("r8", 0.03, 0, rehearsal=rehearsal(FOUND, 8)), T0)
+    assert cost.step_time.seconds(ON_ONE) < mixed
+    assert cost.step_time.seconds(ON_ONE) / plain_s(cost) == pytest.approx(1.15, rel=0.03)
+
+
 def test_replicas_are_added_up() -> None:
     """Two that differ come to something between them, with the steps of both."""
     cost = PoolCost(NGRAM)
@@ -113,7 +168,8 @@ def test_reports_that_cannot_be_true_change_nothing(moments: Any, caplog: pytest
     before = cost.step_time
     for _ in range(3):
         cost.report({"replica": "b", "step_moments": moments}, T0)
-    assert (cost.step_time, cost.refused) == (before, 3)
+    cost.report(status("b", 0.3) | {"rehearsal": moments or "none"}, T0)
+    assert (cost.step_time, cost.refused) == (before, 4)
     assert caplog.text.count("ignored what a replica says") == 1
 
 
