@@ -40,7 +40,7 @@ _DIFFERS: Final = 1
 _BAD_INPUT: Final = 2
 
 Decisions = Mapping[str, Mapping[str, Any]]
-"""By domain: `task`, `route`, `profile`, `k`, `alpha` and `reason` of one request."""
+"""By domain: `task`, `route`, `profile`, `k`, `alpha`, `expected_speedup` and `reason` of one request."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,7 +174,7 @@ def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
                 }
                 answer = client.post("/v1/chat/completions", json=body, headers={"X-Specroute-Details": "1"})
                 told = answer.raise_for_status().json()["specroute"]
-                keys = ("task", "route", "profile", "k", "alpha", "reason")
+                keys = ("task", "route", "profile", "k", "alpha", "expected_speedup", "reason")
                 found[domain] = {key: told[key] for key in keys}
     except (httpx.HTTPError, LookupError, ValueError) as error:
         raise BenchError(f"the service does not answer ({error!r})") from error

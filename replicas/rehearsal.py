@@ -1,9 +1,10 @@
-"""What an engine does while nobody asks it for anything: small answers on every k, to learn what drafts cost.
+"""What an engine does while nobody asks it for anything: small answers on every k, to learn what passes cost.
 
 Traffic may never tell. An engine that is always asked for the same k shows the price of all its drafts
-together, and a shorter draft looks as dear as the profile's guess makes it; then nobody asks for one. So an
-engine times passes on few and on many drafts itself, and the router takes their proportions for its guess
-(`router.costs`), until there is traffic that knows better.
+together, and a shorter draft looks as dear as the profile's guess makes it; then nobody asks for one. The
+first few requests are all short, and what a long context costs is a line through their noise. So an engine
+times passes without drafts, with few and with many, and with a longer context itself, and the router takes
+how they compare for evidence beside its traffic's (`router.costs`).
 
 Other processes start beside it, with which it shares cores, memory and disk, so a round is repeated until
 three took about the same: the quickest, because whatever else runs makes passes longer and never shorter. A
@@ -29,6 +30,9 @@ _log = logging.getLogger(__name__)
 
 _WARM_TOKENS: Final = 8
 _TIMED_TOKENS: Final = 16
+_SHORT: Final = 11
+_LONG: Final = 128
+"""Numbers in a prompt, each about two tokens."""
 
 _ROUNDS: Final = 3
 _ALIKE: Final = 1.1
@@ -76,14 +80,12 @@ class Rehearsal:
         self._pause = pause
         self._pauses = Random(profile.name)
         self.moments = StepMoments.empty()
-        """Of its passes, all of one request without context; empty until it is over."""
+        """Of its passes, all of one request; empty until it is over."""
         self.in_flight = 0
         """Its own requests at the engine."""
 
     async def run(self) -> None:
         """Rehearse, for some seconds where the machine is calm; an engine that fails meanwhile ends it."""
-        if not self._profile.speculative:
-            return
         rounds: list[_Round] = []
         try:
             while len(rounds) < _MOST_ROUNDS:
@@ -102,18 +104,19 @@ class Rehearsal:
         self.moments = recorder.moments
 
     async def _round(self) -> _Round | None:
-        """An answer on every k; None where a client came."""
+        """An answer on every k, and one to a longer prompt; None where a client came."""
         self.in_flight = 1
         try:
             with self._engine.steps.apart() as recorded:
-                for k in rehearsed_ks(self._profile):
-                    if not await _answer(self._engine, k, _TIMED_TOKENS, alone=True):
+                ks = rehearsed_ks(self._profile)
+                for k, numbers in (*((k, _SHORT) for k in ks), (0, _LONG)):
+                    if not await _answer(self._engine, k, _TIMED_TOKENS, numbers=numbers, alone=True):
                         return None
         finally:
             self.in_flight = 0
-        # Prompts and contexts are too short to tell what longer ones cost.
-        passes = [(load._replace(context=0.0), s) for load, s in recorded if not load.prefill]
-        return _Round(sum(seconds for _, seconds in passes), passes) if passes else None
+        # Prompts are in the prefix cache from the second round on, so they are no part of what rounds take.
+        seconds = sum(seconds for load, seconds in recorded if not load.prefill)
+        return _Round(seconds, recorded) if seconds > 0 else None
 
 
 def _best(rounds: list[_Round]) -> list[_Round]:
@@ -124,13 +127,13 @@ def _agree(rounds: list[_Round]) -> bool:
     return len(rounds) == _ROUNDS and rounds[-1].seconds <= _ALIKE * rounds[0].seconds
 
 
-async def _answer(engine: Engine, k: int, tokens: int, *, alone: bool = False) -> bool:
+async def _answer(engine: Engine, k: int, tokens: int, *, numbers: int = _SHORT, alone: bool = False) -> bool:
     """Have a prompt continued whose continuation copying drafters can guess as well; whether it was.
 
     With `alone` it is given up as soon as there is another request.
     """
     body = {
-        "prompt": "1 2 3 4 1 2 3 4 1 2 3",
+        "prompt": " ".join(str(1 + place % 4) for place in range(numbers)),
         "max_tokens": tokens,
         "temperature": 0,
         "ignore_eos": True,
@@ -140,6 +143,8 @@ async def _answer(engine: Engine, k: int, tokens: int, *, alone: bool = False) -
     async with aclosing(engine.serve(call)) as frames:
         async for frame in frames:
             if frame.status not in {0, HTTPStatus.OK}:
+                if numbers > _SHORT:  # more than fits into the model's context
+                    return True
                 raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
             if alone and engine.load().running > 1:
                 return False

@@ -16,6 +16,7 @@ from policies.cost import (
     Calibrated,
     CalibrationError,
     Fit,
+    StepLoad,
     StepMoments,
     StepTime,
     calibrated_profile,
@@ -43,11 +44,52 @@ _SHAPE_ERROR: Final = 0.15
 _LEAST_ERROR: Final = 0.02
 """What a mean over any number of steps is off by tomorrow."""
 _SHAPE_STEPS: Final = 20.0
+_USUAL: Final = StepLoad(requests=1.0, context=256.0)
 
 
 def error_of_many(error: float, steps: float) -> float:
     """What many passes together are off by, where single ones are by `error` and `steps` were measured."""
     return math.hypot(_LEAST_ERROR, error / math.sqrt(1.0 + steps / _SHAPE_STEPS))
+
+
+class _Rehearsals:
+    """What engines timed by themselves (`replicas.rehearsal`), beside the passes of traffic.
+
+    Traffic shows few kinds of passes at first, and some kinds never. So the rehearsed ones are evidence like
+    any other, of which there is never more. Their clock is set by the traffic: it tells how fast an engine is
+    now, they tell how its passes compare.
+    """
+
+    def __init__(self, guess: StepTime) -> None:
+        self._guess = guess
+        self._of: dict[str, StepMoments] = {}
+        self._total = StepMoments.empty()
+        self._found = guess
+
+    def note(self, replica: str, moments: StepMoments) -> None:
+        """Take in what a replica says in every status; of those that are gone the last ones are kept."""
+        known = self._of.pop(replica, None)
+        self._of[replica] = moments
+        if known is not None and known.to_list() == moments.to_list():
+            return
+        if len(self._of) > _MOST_REHEARSED:
+            del self._of[next(iter(self._of))]
+        self._total = StepMoments.empty()
+        for one in self._of.values():
+            self._total = self._total.merged(one)
+        self._found = fit(self._total, self._guess).step_time
+
+    def fitted(self, traffic: StepMoments) -> Fit:
+        """The step time by both; on the guess's scale where there was no traffic."""
+        guess_s, found_s = self._guess.plain_s(), self._found.plain_s()
+        if not self._of or found_s <= 0:
+            return fit(traffic, self._guess)
+        usual = StepLoad(requests=1.0, context=traffic.usual_context())
+        if usual.context <= 0:
+            return Fit(self._found.times(guess_s / found_s), SEED_ERROR, 0.0)
+        slower = fit(traffic, self._found).step_time.seconds(usual) / self._found.seconds(usual)
+        both = fit(traffic.merged(self._total.slowed(slower)), self._found)
+        return both._replace(steps=traffic.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +108,12 @@ class PoolCost:
 
     def __init__(self, profile: Profile, calibrated: Calibrated | None = None) -> None:
         self._profile = profile.name
-        self._guess = profile.step_cost.seed()
-        self._seed = calibrated.step_time if calibrated else self._guess
+        self._seed = calibrated.step_time if calibrated else profile.step_cost.seed()
         self._seed_error = calibrated.relative_error if calibrated else SEED_ERROR
         self._start_steps = calibrated.steps if calibrated else 0.0
         self._start: Source = "calibration" if calibrated else "seed"
         self._reports: dict[str, _Report] = {}
-        self._rehearsed: dict[str, StepMoments] = {}
+        self._rehearsals = _Rehearsals(self._seed)
         self._fit = Fit(self._seed, self._seed_error, 0.0)
         self._nonsense = 0
         self._moved_s = -math.inf
@@ -89,7 +130,7 @@ class PoolCost:
         idle the more it is taken to be as fast as the fastest, until it is tried again. One that was never
         measured has its profile's shape on the others' machine.
         """
-        own_s = self.step_time.plain_s()
+        own_s = self.usual_s
         if fastest_s is None or own_s <= 0:
             return self.step_time
         if self.source == "seed":
@@ -98,6 +139,11 @@ class PoolCost:
             return self.step_time
         doubt = 1.0 - decay_factor(now_s - self._moved_s, _IDLE_HALF_LIFE_S)
         return self.step_time.times((fastest_s / own_s) ** doubt)
+
+    @property
+    def usual_s(self) -> float:
+        """A plain pass of one request of usual length, in seconds: how fast the pool is beside others."""
+        return self.step_time.seconds(_USUAL)
 
     def measured_of_late(self, now_s: float) -> bool:
         """Whether steps were reported in the last minute."""
@@ -153,33 +199,16 @@ class PoolCost:
         if moments.steps > 0 and (known is None or known.moments.to_list() != moments.to_list()):
             self._moved_s = now_s
         self._reports[name] = _Report(moments, refused, now_s)
-        if rehearsal is not None and rehearsal.steps > 0 and self._start == "seed":
-            self._rehearse(name, rehearsal)
+        if rehearsal is not None and rehearsal.steps > 0:
+            self._rehearsals.note(name, rehearsal)
         self._forget_the_gone(now_s)
         total = StepMoments.empty()
         for report in self._reports.values():
             total = total.merged(report.moments)
-        self._fit = fit(
-            total, self._seed, seed_error=self._seed_error, calibrated=self._start == "calibration"
-        )
-
-    def _rehearse(self, replica: str, moments: StepMoments) -> None:
-        """Guess the proportions that engines found by themselves (`replicas.rehearsal`), of any scale.
-
-        Each says it with every report; of those that are gone the last ones are kept.
-        """
-        known = self._rehearsed.pop(replica, None)
-        self._rehearsed[replica] = moments
-        if known is not None and known.to_list() == moments.to_list():
-            return
-        if len(self._rehearsed) > _MOST_REHEARSED:
-            del self._rehearsed[next(iter(self._rehearsed))]
-        total = StepMoments.empty()
-        for one in self._rehearsed.values():
-            total = total.merged(one)
-        found = fit(total, self._guess).step_time
-        if (plain_s := found.plain_s()) > 0:
-            self._seed = found.times(self._guess.plain_s() / plain_s)
+        if self._start == "calibration":
+            self._fit = fit(total, self._seed, seed_error=self._seed_error, calibrated=True)
+        else:
+            self._fit = self._rehearsals.fitted(total)
 
     def _forget_the_gone(self, now_s: float) -> None:
         """A replica that is gone speaks for the pool until those that are there have something to say."""

@@ -156,9 +156,7 @@ class Pools:
         """What one pool's passes say of another's: all decode the same target."""
         now_s = self._clock()
         plain_s = [
-            state.cost.step_time.plain_s()
-            for state in self._states.values()
-            if state.cost.measured_of_late(now_s)
+            state.cost.usual_s for state in self._states.values() if state.cost.measured_of_late(now_s)
         ]
         # Where passes vary more than they take, a fit may put all of their time down to something else.
         fastest_s = min((seconds for seconds in plain_s if seconds > 0), default=None)

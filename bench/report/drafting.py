@@ -68,13 +68,17 @@ def calibrated_start(document: Document) -> str:
     columns = ["prompts of", "task", "warmed", "fresh", "recommended", "report"]
     return (
         f"Of {len(rows)} domains the fresh service took the warmed one's route for {counts[0]} and its k for "
-        f"{counts[1]}; under the recommended policy {counts[2]} went where the report says.\n\n"
+        f"{counts[1]}; under the recommended policy {counts[2]} went where the report says. In "
+        f"brackets: the speedup each expected of drafts.\n\n"
         f"{table(told, [(name, word(name)) for name in columns])}"
     )
 
 
 def _arm(decision: Mapping[str, Any]) -> str:
-    return f"{decision['profile']} k={decision['k']}" if decision["k"] else "plain"
+    """With what drafts should bring, on a plain arm those that were compared."""
+    arm = f"{decision['profile']} k={decision['k']}" if decision["k"] else "plain"
+    speedup = decision.get("expected_speedup")  # earlier results lack it
+    return arm if speedup is None else f"{arm} ({speedup:.2f})"
 
 
 def _compared(name: str, found: Mapping[str, Any], *, promoted: bool | None) -> dict[str, str]:

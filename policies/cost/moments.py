@@ -14,8 +14,8 @@ from policies.cost.steps import StepTime
 Matrix = NDArray[np.float64]
 
 FEATURES: Final = len(StepTime._fields)
-REQUESTS, VERIFYING, DRAFTED, PREFILL = map(
-    StepTime._fields.index, ("per_request", "verify", "per_drafted", "per_prefill")
+REQUESTS, VERIFYING, DRAFTED, CONTEXT, PREFILL = map(
+    StepTime._fields.index, ("per_request", "verify", "per_drafted", "per_context", "per_prefill")
 )
 """Columns of a record."""
 _SIDE: Final = FEATURES + 1
@@ -70,6 +70,17 @@ class StepMoments:
     def scaled(self, factor: float) -> StepMoments:
         """As if every step weighed `factor` times as much."""
         return StepMoments(self.matrix * factor, self.steps * factor)
+
+    def slowed(self, factor: float) -> StepMoments:
+        """As if every step had taken `factor` (> 0) times as long, and were weighed so."""
+        clock = np.full(_SIDE, 1.0 / factor)
+        clock[FEATURES] = 1.0
+        return StepMoments(self.matrix * np.outer(clock, clock), self.steps)
+
+    def usual_context(self) -> float:
+        """Mean tokens of context of a decoding request; 0 where none decoded."""
+        requests = float(self.matrix[REQUESTS, REQUESTS])
+        return float(self.matrix[REQUESTS, CONTEXT]) / requests if requests > 0 else 0.0
 
     def merged(self, other: StepMoments) -> StepMoments:
         """Of the steps of both."""

@@ -177,6 +177,11 @@ class EngineHost:
         assert not refused
         return records, StepMoments.from_list(moments)
 
+    def rehearse(self) -> StepMoments:
+        """What the engine times by itself while it is idle."""
+        (moments,) = self.send("rehearse")
+        return StepMoments.from_list(moments)
+
     def metric(self, name: str) -> float:
         """The sum of one of vLLM's own Prometheus counters."""
         page = self.answer(b"", path="/metrics").data.decode()

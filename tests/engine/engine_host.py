@@ -22,6 +22,7 @@ from policies.cost import StepLoad
 from replicas.engine import VllmEngine
 from replicas.orphans import end_with_parent
 from replicas.profiles import ModelSpec, Profile
+from replicas.rehearsal import Rehearsal
 
 MODEL = ModelSpec(max_model_len=2048)
 
@@ -95,6 +96,12 @@ class Host:
         """The records since the last call, and the moments and refusals of all so far."""
         taken, self._passes = self._passes, []
         return taken, self._engine.steps.moments.to_list(), self._engine.steps.refused
+
+    async def rehearse(self) -> list[float]:
+        """The moments of what the engine timed by itself, with hardly a pause."""
+        rehearsal = Rehearsal(self._engine, self._engine._profile, pause=lambda _: asyncio.sleep(0.05))
+        await rehearsal.run()
+        return rehearsal.moments.to_list()
 
     async def check_health(self) -> None:
         """As Serve does."""

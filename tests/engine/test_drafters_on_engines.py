@@ -23,6 +23,7 @@ from drafters.export import load_drafter
 from drafters.measuring import Counts, measure
 from drafters.recording import recorded
 from drafters.target import Target
+from policies.cost import StepLoad, fit
 from replicas.hardware import available_cores
 from replicas.profiles import Profile
 
@@ -181,6 +182,27 @@ def test_requests_of_a_mixed_batch_draft_with_their_k(
     assert unexplained == []
     assert accepted[0] == 0
     assert accepted[most] > 0, "without accepted drafts nothing has been compared"
+
+
+@pytest.mark.parametrize("name", ["eagle3", "draft", "medusa"])
+def test_an_idle_engine_times_passes_on_every_k(engines: dict[str, EngineHost], name: str) -> None:
+    """Of one request each, on k = 0, 1, 2 and the largest; what traffic taught stays as it was."""
+    host = engines[name]
+    host.answer({"prompt": "1 2 3", "max_tokens": 80, "temperature": 0, "ignore_eos": True}, k=2)
+    _, taught = host.passes()
+    moments = host.rehearse()
+    records, after = host.passes()
+    assert after.to_list() == taught.to_list()
+    decoding = [load for load, _ in records if load.requests]
+    assert {load.requests for load in decoding} == {1}
+    drafted = {load.drafted for load in decoding}
+    assert drafted >= {0, 1, 2, host.profile.k}
+    assert max(drafted) == host.profile.k
+    assert moments.steps > 60
+    step_time = fit(moments, host.profile.step_cost.seed()).step_time
+    assert step_time.per_context == 0
+    for k in (0, 1, 2, host.profile.k):
+        assert step_time.seconds(StepLoad(1, float(k > 0), k, max(1, k))) > 0
 
 
 def test_a_drafter_with_another_tokenizer_is_understood(made: Made, engines: dict[str, EngineHost]) -> None:

@@ -70,13 +70,14 @@ def test_a_calibrated_start_counts_what_agrees() -> None:
     """And shows each domain's arms."""
     arm = {"profile": "ngram", "k": 4}
     row = {"domain": "math", "task": "math", "warmed": arm, "fresh": arm, "recommended": {**arm, "k": 0}}
+    row["fresh"] = {**arm, "expected_speedup": 1.234}
     rows = [
         {**row, "reported": "ngram", "same_route": True, "same_k": True, "as_reported": True},
         {**row, "reported": None, "same_route": True, "same_k": False, "as_reported": True},
     ]
     text = section(Recording("calibrated-start", {}).document({"rows": rows}))
     assert "Of 2 domains the fresh service took the warmed one's route for 2 and its k for 1;" in text
-    assert "| math | math | ngram k=4 | ngram k=4 | plain | (task unknown) |" in text
+    assert "| math | math | ngram k=4 | ngram k=4 (1.23) | plain | (task unknown) |" in text
 
 
 def test_the_command_that_measures_is_named_where_nothing_was_measured(tmp_path: Path) -> None:

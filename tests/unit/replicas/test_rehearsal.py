@@ -80,10 +80,10 @@ async def test_passes_on_every_k_are_known_without_traffic() -> None:
 
 async def test_rounds_beside_which_others_worked_do_not_count() -> None:
     """Two of them took three times as long on all but plain passes; three that agree are waited for."""
-    engine = Watched(EAGLE, STEPPING, slow=8)
+    engine = Watched(EAGLE, STEPPING, slow=10)
     rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
     await rehearsal.run()
-    assert len(engine.calls) == 5 * 4
+    assert len(engine.calls) == 5 * 5
     measured = fit(rehearsal.moments, GUESS).step_time
     assert on(4, measured) / on(0, measured) == pytest.approx(1.53, rel=0.05)
 
@@ -104,7 +104,7 @@ async def test_a_client_ends_a_round() -> None:
     rehearsal = Rehearsal(engine, EAGLE, pause=pause)
     await rehearsal.run()
     assert pauses == 5
-    assert len(engine.calls) == 3 * 4 + 1
+    assert len(engine.calls) == 3 * 5 + 1
     assert engine.load().running == 0
     assert rehearsal.moments.steps > 0
 
@@ -133,12 +133,32 @@ async def test_an_engine_that_fails_ends_its_rehearsal(caplog: pytest.LogCapture
     assert "shut down" in caplog.text
 
 
-async def test_an_engine_without_a_drafter_has_nothing_to_rehearse() -> None:
-    """All its passes are alike."""
+async def test_an_engine_without_a_drafter_times_contexts() -> None:
+    """Passes of a short and of a longer one; what the longer adds is nothing here."""
     plain = Profile(name="vanilla")
-    engine = Watched(plain, INSTANT)
-    await Rehearsal(engine, plain, pause=at_once).run()
-    assert not engine.calls
+    engine = Watched(plain, STEPPING)
+    rehearsal = Rehearsal(engine, plain, pause=at_once)
+    await rehearsal.run()
+    assert {k for k, _ in engine.calls} == {0}
+    assert len({body["prompt"] for _, body in engine.calls}) == 2
+    measured = fit(rehearsal.moments, plain.step_cost.seed()).step_time
+    assert measured.seconds(StepLoad(1, context=2000)) / measured.plain_s() < 1.05
+
+
+async def test_a_context_that_is_too_short_for_the_long_prompt_is_rehearsed_without() -> None:
+    """The engine refuses it; all else is timed."""
+
+    class Narrow(Watched):
+        async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
+            if len(json.loads(call.body)["prompt"]) > 100:
+                call = call._replace(body=b'{"prompt": "1", "max_tokens": 0}')
+            async with aclosing(super().serve(call)) as frames:
+                async for frame in frames:
+                    yield frame
+
+    rehearsal = Rehearsal(Narrow(EAGLE, STEPPING), EAGLE, pause=at_once)
+    await rehearsal.run()
+    assert rehearsal.moments.steps > 60
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,12 @@ def test_a_replica_heard_twice_counts_once() -> None:
 
 
 def rehearsal(shape: StepTime, seed_of: int = 1) -> list[float]:
-    """Moments of an engine's own short answers on four k."""
+    """Moments of an engine's own short answers on four k, and to a longer prompt."""
     recorder, rng = StepRecorder(NGRAM.step_cost.seed()), Random(seed_of)
-    for step in range(120):
-        load = StepLoad(1, float(step % 4 > 0), (0, 1, 2, 4)[step % 4])
+    kinds = [StepLoad(1, float(k > 0), k, context=30) for k in (0, 1, 2, 4)]
+    kinds += [StepLoad(1, context=280)]
+    for step in range(150):
+        load = kinds[step % len(kinds)]
         recorder.record(load, shape.seconds(load) * rng.gauss(1, 0.03))
     return recorder.moments.to_list()
 
@@ -115,6 +117,43 @@ def test_the_proportions_an_engine_found_by_itself_are_the_guess() -> None:
     guessing = PoolCost(NGRAM)
     guessing.report(said | {"rehearsal": []}, T0 + 1)
     assert guessing.step_time.seconds(ON_ONE) > 0.0135
+
+
+def test_a_few_noisy_requests_do_not_price_what_they_never_showed() -> None:
+    """Three short requests, each slow in its own way, say nothing of long contexts; the rehearsal does."""
+    farthest = []
+    for rehearsed in ([], rehearsal(FOUND)):
+        worst = 1.0
+        for seed_of in range(20):
+            recorder, rng = StepRecorder(NGRAM.step_cost.seed()), Random(seed_of)
+            for _ in range(3):
+                prompt, slower = rng.randint(20, 45), rng.lognormvariate(0, 0.3)
+                recorder.record(StepLoad(prefill=prompt), 0.05 * slower)
+                for token in range(40):
+                    load = StepLoad(1, context=prompt + token)
+                    recorder.record(load, 0.05 * slower * rng.lognormvariate(0, 0.2))
+            cost = PoolCost(NGRAM)
+            cost.report(
+                {"replica": "a", "step_moments": recorder.moments.to_list(), "rehearsal": rehearsed}, T0
+            )
+            long, short = (cost.step_time.seconds(StepLoad(1, context=c)) for c in (1000, 50))
+            worst = max(worst, long / short)
+        farthest.append(worst)
+    assert farthest[0] > 3, "else there is nothing to mend"
+    assert farthest[1] < 2
+
+
+def test_what_was_rehearsed_keeps_the_pace_of_traffic() -> None:
+    """Of an engine that is busy elsewhere everything takes longer, also what traffic does not show."""
+    cost = PoolCost(NGRAM)
+    recorder, rng = StepRecorder(NGRAM.step_cost.seed()), Random(1)
+    for _ in range(400):
+        recorder.record(PLAIN, 3 * FOUND.seconds(PLAIN) * rng.gauss(1, 0.05))
+    said = {"replica": "a", "step_moments": recorder.moments.to_list(), "rehearsal": rehearsal(FOUND)}
+    cost.report(said, T0)
+    for load in (PLAIN, ON_ONE, ON_FOUR):
+        assert cost.step_time.seconds(load) == pytest.approx(3 * FOUND.seconds(load), rel=0.05)
+    assert cost.steps == pytest.approx(recorder.moments.steps)
 
 
 def test_a_calibration_outranks_what_an_engine_found_by_itself() -> None:
