@@ -37,7 +37,7 @@ _LONG: Final = 128
 _ROUNDS: Final = 3
 _ALIKE: Final = 1.1
 """Rounds that take no more than so many times as long as the quickest are as good as it."""
-_MOST_ROUNDS: Final = 20
+_MOST_ROUNDS: Final = 6
 _CALM_S: Final = (0.5, 2.5)
 """Between two rounds. Engines that share a core should not always meet."""
 
