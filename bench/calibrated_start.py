@@ -132,6 +132,7 @@ def measured(
         try:
             service.start()
             service.wait_until_ready()
+            service.wait_until_rehearsed()
             decided[name] = decisions(service.url, asked)
         finally:
             service.end()

@@ -19,6 +19,8 @@ from bench.results import BenchError
 
 START_S: Final = 900.0
 """Ten seconds with engines that pretend and 40 with real ones, where nothing else runs."""
+REHEARSED_S: Final = 120.0
+"""Half a minute on a quiet machine."""
 _END_S: Final = 240.0
 _POLL_S: Final = 0.1
 _TAIL: Final = 1500
@@ -122,6 +124,22 @@ class Serving:
         said = " ".join(self._output.read_text(errors="replace")[-_TAIL:].split())
         self.end()
         raise BenchError(f"specroute serve did not become ready: {said}")
+
+    def wait_until_rehearsed(
+        self, limit_s: float = REHEARSED_S, *, sleep: Callable[[float], None] = time.sleep
+    ) -> bool:
+        """Return once every engine has timed its passes (docs/decisions/0027); whether it has."""
+        deadline = time.monotonic() + limit_s
+        with _client() as client:
+            while time.monotonic() < deadline and self.running:
+                try:
+                    pools = client.get(f"{self.url}/admin/v1/replicas").json()["pools"]
+                    if all(pool["status"]["rehearsed"] for pool in pools):
+                        return True
+                except (httpx.HTTPError, ValueError, LookupError, TypeError):
+                    pass
+                sleep(_POLL_S)
+        return False
 
     def ready(self, client: httpx.Client) -> bool:
         """Whether it says that all its pools can answer."""

@@ -22,6 +22,7 @@ from replicas.heap import trim_regularly, trimmer
 from replicas.logs import bind, configure_logging
 from replicas.profiles import EMBEDDED, ModelSpec, Profile
 from replicas.progress import Progress
+from replicas.quiet import Quiet
 from replicas.rehearsal import Rehearsal
 from replicas.renewal import Renewal, resolved
 from replicas.tracing import opened_replica_tracer
@@ -53,14 +54,16 @@ class EngineReplica:
         trim_regularly(trimmer())
         self._tracer = opened_replica_tracer(spec.profile.name, self._id)
         progress = Progress.from_environment(spec.profile.name)
+        self._quiet = Quiet()
         try:
-            self._engine = await _started(spec, progress)
+            with self._quiet.starting():
+                self._engine = await _started(spec, progress)
         except BaseException as error:
             progress.failed(f"{type(error).__name__}: {error}")
             raise
         self._ready_at = time.time()
         progress.ready()
-        self._rehearsal = Rehearsal(self._engine, spec.profile)
+        self._rehearsal = Rehearsal(self._engine, spec.profile, self._quiet)
         # What a fake engine takes is what it was told to.
         self._rehearsing = asyncio.create_task(self._rehearsal.run()) if spec.fake is None else None
 
@@ -68,6 +71,7 @@ class EngineReplica:
         """Answer one call with frames, `parted`; see `replicas.frames.Engine`."""
         bind(call.request_id, call.trace_id)
         self._renewal.check()
+        self._quiet.disturb()
         try:
             async with aclosing(self._tracer.watched(self._engine.serve, call)) as frames:
                 async for frame in frames:
@@ -85,18 +89,22 @@ class EngineReplica:
             error.replica = self._id
             raise
         load, steps = self._engine.load(), self._engine.steps
+        running = max(0, load.running - self._rehearsal.in_flight)
+        if running:
+            self._quiet.disturb()
         return {
             "profile": self._spec.profile.name,
             "replica": self._id,
             "pid": os.getpid(),
             "node": ray.get_runtime_context().get_node_id(),
             "gpus": ray.get_gpu_ids(),
-            "running": max(0, load.running - self._rehearsal.in_flight),
+            "running": running,
             "waiting": load.waiting,
             "capacity": load.capacity,
             "passes": steps.recorded,
             "step_moments": steps.moments.to_list(),
             "rehearsal": self._rehearsal.moments.to_list(),
+            "rehearsed": self._rehearsal.over,
             "refused_steps": steps.refused,
             "started_at": self._started_at,
             "start_seconds": self._ready_at - self._started_at,

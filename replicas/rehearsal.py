@@ -6,9 +6,9 @@ first few requests are all short, and what a long context costs is a line throug
 times passes without drafts, with few and with many, and with a longer context itself, and the router takes
 how they compare for evidence beside its traffic's (`router.costs`).
 
-Other processes start beside it, with which it shares cores, memory and disk, so a round is repeated until
-three took about the same: the quickest, because whatever else runs makes passes longer and never shorter. A
-client's request ends a round at once.
+It does so while its machine is quiet (`replicas.quiet`), so nobody waits for it, and a client's request to
+any engine there ends a round at once. What else runs makes passes longer and never shorter: rounds go on
+until the quickest three took about the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 from policies.cost import StepLoad, StepMoments, StepRecorder
 from replicas.frames import Call, Engine, ReplicaError
 from replicas.profiles import Profile
+from replicas.quiet import Quiet
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ _LONG: Final = 128
 _ROUNDS: Final = 3
 _ALIKE: Final = 1.1
 """Rounds that take no more than so many times as long as the quickest are as good as it."""
-_MOST_ROUNDS: Final = 6
-_CALM_S: Final = (0.5, 2.5)
-"""Between two rounds. Engines that share a core should not always meet."""
+_MOST_ROUNDS: Final = 12
+_PAUSE_S: Final = (0.2, 1.0)
+"""Between two rounds, so that engines take turns."""
 
 Passes = list[tuple[StepLoad, float]]
 
@@ -72,31 +73,36 @@ class Rehearsal:
         self,
         engine: Engine,
         profile: Profile,
+        quiet: Quiet,
         *,
         pause: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
     ) -> None:
         self._engine = engine
         self._profile = profile
+        self._quiet = quiet
         self._pause = pause
         self._pauses = Random(profile.name)
         self.moments = StepMoments.empty()
         """Of its passes, all of one request; empty until it is over."""
         self.in_flight = 0
         """Its own requests at the engine."""
+        self.over = False
 
     async def run(self) -> None:
-        """Rehearse, for some seconds where the machine is calm; an engine that fails meanwhile ends it."""
+        """Rehearse, for some seconds where the machine is quiet; an engine that fails meanwhile ends it."""
         rounds: list[_Round] = []
         try:
             while len(rounds) < _MOST_ROUNDS:
-                await self._pause(self._pauses.uniform(*_CALM_S))
-                if self._engine.load().running == 0 and (one := await self._round()) is not None:
+                await self._pause(self._pauses.uniform(*_PAUSE_S))
+                if (one := await self._round()) is not None:
                     rounds.append(one)
                     if _agree(_best(rounds)):
                         break
         except ReplicaError as error:
             _log.info("the rehearsal was broken off: %s", error)
             return
+        finally:
+            self.over = True
         recorder = StepRecorder(self._profile.step_cost.seed())
         for one in _best(rounds):
             for load, seconds in one.passes:
@@ -104,19 +110,29 @@ class Rehearsal:
         self.moments = recorder.moments
 
     async def _round(self) -> _Round | None:
-        """An answer on every k, and one to a longer prompt; None where a client came."""
-        self.in_flight = 1
-        try:
-            with self._engine.steps.apart() as recorded:
-                ks = rehearsed_ks(self._profile)
-                for k, numbers in (*((k, _SHORT) for k in ks), (0, _LONG)):
-                    if not await _answer(self._engine, k, _TIMED_TOKENS, numbers=numbers, alone=True):
-                        return None
-        finally:
-            self.in_flight = 0
+        """An answer on every k, and one to a longer prompt; None where a client came, or others are about."""
+        ks = rehearsed_ks(self._profile)
+        with self._quiet.alone() as alone, self._engine.steps.apart() as recorded:
+            if not alone:
+                return None
+            for k, numbers in (*((k, _SHORT) for k in ks), (0, _LONG)):
+                if not self._undisturbed(0):
+                    return None
+                self.in_flight = 1
+                try:
+                    done = await _answer(
+                        self._engine, k, _TIMED_TOKENS, numbers=numbers, go_on=lambda: self._undisturbed(1)
+                    )
+                finally:
+                    self.in_flight = 0
+                if not done:
+                    return None
         # Prompts are in the prefix cache from the second round on, so they are no part of what rounds take.
         seconds = sum(seconds for load, seconds in recorded if not load.prefill)
         return _Round(seconds, recorded) if seconds > 0 else None
+
+    def _undisturbed(self, own: int) -> bool:
+        return self._engine.load().running <= own and self._quiet.now()
 
 
 def _best(rounds: list[_Round]) -> list[_Round]:
@@ -127,11 +143,10 @@ def _agree(rounds: list[_Round]) -> bool:
     return len(rounds) == _ROUNDS and rounds[-1].seconds <= _ALIKE * rounds[0].seconds
 
 
-async def _answer(engine: Engine, k: int, tokens: int, *, numbers: int = _SHORT, alone: bool = False) -> bool:
-    """Have a prompt continued whose continuation copying drafters can guess as well; whether it was.
-
-    With `alone` it is given up as soon as there is another request.
-    """
+async def _answer(
+    engine: Engine, k: int, tokens: int, *, numbers: int = _SHORT, go_on: Callable[[], bool] = lambda: True
+) -> bool:
+    """Have a prompt continued whose continuation copying drafters can guess, too; whether it was, to the end."""
     body = {
         "prompt": " ".join(str(1 + place % 4) for place in range(numbers)),
         "max_tokens": tokens,
@@ -146,6 +161,6 @@ async def _answer(engine: Engine, k: int, tokens: int, *, numbers: int = _SHORT,
                 if numbers > _SHORT:  # more than fits into the model's context
                     return True
                 raise ReplicaError(f"the engine cannot answer: {frame.data.decode(errors='replace')}")
-            if alone and engine.load().running > 1:
+            if not go_on():
                 return False
     return True

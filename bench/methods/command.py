@@ -100,6 +100,9 @@ def with_service(
     try:
         serving.start()
         serving.wait_until_ready(_START_S)
+        say("the engines time their passes, which takes half a minute")
+        if not serving.wait_until_rehearsed():
+            say("some were disturbed: going on all the same")
         asker = Asker(serving.url, max_tokens=options.max_tokens)
         try:
             use(asker)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Client, Connection
@@ -22,6 +23,7 @@ from policies.cost import StepLoad
 from replicas.engine import VllmEngine
 from replicas.orphans import end_with_parent
 from replicas.profiles import ModelSpec, Profile
+from replicas.quiet import Quiet
 from replicas.rehearsal import Rehearsal
 
 MODEL = ModelSpec(max_model_len=2048)
@@ -99,8 +101,13 @@ class Host:
 
     async def rehearse(self) -> list[float]:
         """The moments of what the engine timed by itself, with hardly a pause."""
-        rehearsal = Rehearsal(self._engine, self._engine._profile, pause=lambda _: asyncio.sleep(0.05))
-        await rehearsal.run()
+        with tempfile.TemporaryDirectory() as folder:
+            quiet = Quiet(Path(folder))
+            os.utime(Path(folder) / "asked", (0, 0))
+            rehearsal = Rehearsal(
+                self._engine, self._engine._profile, quiet, pause=lambda _: asyncio.sleep(0.05)
+            )
+            await rehearsal.run()
         return rehearsal.moments.to_list()
 
     async def check_health(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from policies.cost import StepLoad, fit
 from replicas.fake import FakeEngine, FakeSettings
 from replicas.frames import Call, Frame, Load, ReplicaError
 from replicas.profiles import ModelSpec, Profile
+from replicas.quiet import Quiet
 from replicas.rehearsal import Rehearsal, rehearsed_ks, warm_up
 
 pytestmark = pytest.mark.unit
@@ -31,6 +34,14 @@ EAGLE = Profile.model_validate(
     }
 )
 GUESS = Profile.model_validate({**EAGLE.model_dump(), "step_cost": {"per_draft_token": 0.1}}).step_cost.seed()
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Quiet:
+    """A machine on which nobody does anything."""
+    found = Quiet(tmp_path)
+    os.utime(tmp_path / "asked", (0, 0))
+    return found
 
 
 async def at_once(_: float) -> None:
@@ -66,10 +77,10 @@ class Watched(FakeEngine):
         return super().load()._replace(running=self._running + self.busy)
 
 
-async def test_passes_on_every_k_are_known_without_traffic() -> None:
+async def test_passes_on_every_k_are_known_without_traffic(quiet: Quiet) -> None:
     """The profile guesses that verifying takes most of the time; the engine finds that drafting does."""
     engine = FakeEngine(EAGLE, MODEL, STEPPING)
-    rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
+    rehearsal = Rehearsal(engine, EAGLE, quiet, pause=at_once)
     await rehearsal.run()
     measured = fit(rehearsal.moments, GUESS).step_time
     for k, expected in ((1, 1.17), (2, 1.29), (4, 1.53)):
@@ -78,17 +89,17 @@ async def test_passes_on_every_k_are_known_without_traffic() -> None:
     assert engine.steps.moments.steps == 0
 
 
-async def test_rounds_beside_which_others_worked_do_not_count() -> None:
+async def test_rounds_beside_which_others_worked_do_not_count(quiet: Quiet) -> None:
     """Two of them took three times as long on all but plain passes; three that agree are waited for."""
     engine = Watched(EAGLE, STEPPING, slow=10)
-    rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
+    rehearsal = Rehearsal(engine, EAGLE, quiet, pause=at_once)
     await rehearsal.run()
     assert len(engine.calls) == 5 * 5
     measured = fit(rehearsal.moments, GUESS).step_time
     assert on(4, measured) / on(0, measured) == pytest.approx(1.53, rel=0.05)
 
 
-async def test_a_client_ends_a_round() -> None:
+async def test_a_client_ends_a_round(quiet: Quiet) -> None:
     """Its passes teach what they always do, and the rehearsal begins anew when the engine is idle again."""
     engine = Watched(EAGLE, STEPPING)
     pauses = 0
@@ -101,7 +112,7 @@ async def test_a_client_ends_a_round() -> None:
         if pauses == 3:
             asyncio.get_running_loop().call_later(0.03, setattr, engine, "busy", 1)
 
-    rehearsal = Rehearsal(engine, EAGLE, pause=pause)
+    rehearsal = Rehearsal(engine, EAGLE, quiet, pause=pause)
     await rehearsal.run()
     assert pauses == 5
     assert len(engine.calls) == 3 * 5 + 1
@@ -109,7 +120,30 @@ async def test_a_client_ends_a_round() -> None:
     assert rehearsal.moments.steps > 0
 
 
-async def test_a_machine_that_never_calms_down_is_given_up_on() -> None:
+async def test_a_client_of_another_engine_ends_a_round_as_well(quiet: Quiet, tmp_path: Path) -> None:
+    """Engines of a machine may share what a rehearsal would take from them; it waits until all are idle."""
+    engine, other = Watched(EAGLE, STEPPING), Quiet(tmp_path)
+    os.utime(tmp_path / "asked", (0, 0))
+    pauses = 0
+
+    async def pause(_: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        await asyncio.sleep(0)
+        if pauses == 2:
+            asyncio.get_running_loop().call_later(0.03, other.disturb)
+        elif pauses == 4:
+            os.utime(tmp_path / "asked", (0, 0))
+
+    rehearsal = Rehearsal(engine, EAGLE, quiet, pause=pause)
+    await rehearsal.run()
+    assert pauses == 5
+    assert len(engine.calls) == 3 * 5 + 1
+    assert rehearsal.over
+    assert rehearsal.moments.steps > 0
+
+
+async def test_a_machine_that_never_calms_down_is_given_up_on(quiet: Quiet) -> None:
     """Then the quickest rounds have to do."""
     engine = FakeEngine(EAGLE, MODEL, INSTANT)
     rounds = iter(range(1, 1000))
@@ -117,27 +151,29 @@ async def test_a_machine_that_never_calms_down_is_given_up_on() -> None:
     async def slower(_: float) -> None:
         engine._settings = engine._settings.model_copy(update={"step_ms": 0.1 * 1.3 ** next(rounds)})
 
-    rehearsal = Rehearsal(engine, EAGLE, pause=slower)
+    rehearsal = Rehearsal(engine, EAGLE, quiet, pause=slower)
     await asyncio.wait_for(rehearsal.run(), 60)
     assert rehearsal.moments.steps > 0
 
 
-async def test_an_engine_that_fails_ends_its_rehearsal(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_engine_that_fails_ends_its_rehearsal(
+    quiet: Quiet, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nothing is learned, and nobody is told more than that: whoever asks next finds out."""
     engine = FakeEngine(EAGLE, MODEL, STEPPING)
     engine.shutdown()
-    rehearsal = Rehearsal(engine, EAGLE, pause=at_once)
+    rehearsal = Rehearsal(engine, EAGLE, quiet, pause=at_once)
     with caplog.at_level("INFO"):
         await rehearsal.run()
     assert rehearsal.moments.steps == 0
     assert "shut down" in caplog.text
 
 
-async def test_an_engine_without_a_drafter_times_contexts() -> None:
+async def test_an_engine_without_a_drafter_times_contexts(quiet: Quiet) -> None:
     """Passes of a short and of a longer one; what the longer adds is nothing here."""
     plain = Profile(name="vanilla")
     engine = Watched(plain, STEPPING)
-    rehearsal = Rehearsal(engine, plain, pause=at_once)
+    rehearsal = Rehearsal(engine, plain, quiet, pause=at_once)
     await rehearsal.run()
     assert {k for k, _ in engine.calls} == {0}
     assert len({body["prompt"] for _, body in engine.calls}) == 2
@@ -145,7 +181,7 @@ async def test_an_engine_without_a_drafter_times_contexts() -> None:
     assert measured.seconds(StepLoad(1, context=2000)) / measured.plain_s() < 1.05
 
 
-async def test_a_context_that_is_too_short_for_the_long_prompt_is_rehearsed_without() -> None:
+async def test_a_context_that_is_too_short_for_the_long_prompt_is_rehearsed_without(quiet: Quiet) -> None:
     """The engine refuses it; all else is timed."""
 
     class Narrow(Watched):
@@ -156,7 +192,7 @@ async def test_a_context_that_is_too_short_for_the_long_prompt_is_rehearsed_with
                 async for frame in frames:
                     yield frame
 
-    rehearsal = Rehearsal(Narrow(EAGLE, STEPPING), EAGLE, pause=at_once)
+    rehearsal = Rehearsal(Narrow(EAGLE, STEPPING), EAGLE, quiet, pause=at_once)
     await rehearsal.run()
     assert rehearsal.moments.steps > 60
 
