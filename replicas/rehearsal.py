@@ -146,7 +146,7 @@ def _agree(rounds: list[_Round]) -> bool:
 async def _answer(
     engine: Engine, k: int, tokens: int, *, numbers: int = _SHORT, go_on: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Have a prompt continued whose continuation copying drafters can guess, too; whether it was, to the end."""
+    """Have a prompt continued that copying drafters can guess as well; whether it was, to the end."""
     body = {
         "prompt": " ".join(str(1 + place % 4) for place in range(numbers)),
         "max_tokens": tokens,
