@@ -64,8 +64,8 @@ class EngineReplica:
         self._ready_at = time.time()
         progress.ready()
         self._rehearsal = Rehearsal(self._engine, spec.profile, self._quiet)
-        # What a fake engine takes is what it was told to.
-        self._rehearsing = asyncio.create_task(self._rehearsal.run()) if spec.fake is None else None
+        self._rehearsal.over = spec.fake is not None  # what a fake engine takes is what it was told to
+        self._rehearsing = None if self._rehearsal.over else asyncio.create_task(self._rehearsal.run())
 
     async def serve(self, call: Call) -> AsyncGenerator[Parts, None]:
         """Answer one call with frames, `parted`; see `replicas.frames.Engine`."""
