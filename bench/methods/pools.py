@@ -75,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it stopped", file=sys.stderr)
         return 1
-    rows = families(journal.rows.values())
-    write(options.out, "pools", recording.document({"rows": rows}))
-    (options.out / "pools.md").write_text(markdown(rows), encoding="utf-8")
+    rows, all_rows = families(journal.rows.values()), overall(journal.rows.values())
+    write(options.out, "pools", recording.document({"rows": rows, "overall": all_rows}))
+    (options.out / "pools.md").write_text(markdown(rows, all_rows), encoding="utf-8")
     say(f"{options.out / 'pools.md'}, pools.json and journal.jsonl are written")
-    return int(any(row["against_best"] is not None and row["against_best"][1] > 1 for row in rows))
+    return int(any(row["settled_against_best"] and row["settled_against_best"][1] > 1 for row in rows))
 
 
 def headers(family: str, alone: str | None) -> dict[str, str]:
@@ -126,17 +126,47 @@ def families(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By family: the arm the router took most, its share, and ratios of times per token.
 
     `alone` has every pool's ratio to plain decoding; `best` is the least of them and plain decoding itself
-    (1), and `against_best` is the router's over that one's, each [value, low, high].
+    (1), and `against_best` is the router's over that one's, each [value, low, high]. So is
+    `settled_against_best`, without the prompts on which the router explored.
     """
+    return [_family(family, own) for family, own in sorted(_by_family(rows).items())]
+
+
+def overall(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all prompts: how many, how many were explored on, the times over those of each family's best."""
+    pairs, settled, explored = [], [], 0
+    for own in _by_family(rows).values():
+        best = _family("", own)["best"]
+        for answers in (row["answers"] for row in own):
+            pair = _tpot(answers[ROUTER]), _tpot(answers[best])
+            pairs.append(pair)
+            if _explored(answers):
+                explored += 1
+            else:
+                settled.append(pair)
+    return {
+        "prompts": len(pairs),
+        "explored": explored,
+        "against_best": ratio(pairs),
+        "settled_against_best": ratio(settled),
+    }
+
+
+def _by_family(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[row["family"]].append(row)
-    return [_family(family, own) for family, own in sorted(groups.items())]
+    return groups
+
+
+def _explored(answers: Mapping[str, Any]) -> bool:
+    return answers[ROUTER]["reason"] in _CHANCE
 
 
 def _family(family: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     answers = [row["answers"] for row in rows]
-    chosen = [own[ROUTER] for own in answers if own[ROUTER]["reason"] not in _CHANCE]
+    settled = [own for own in answers if not _explored(own)]
+    chosen = [own[ROUTER] for own in settled]
     arms = Counter((one["profile"], one["k"]) for one in chosen).most_common(1)
     (profile, k), count = arms[0] if arms else ((None, None), 0)
     alone = {name: _against(answers, name, PLAIN) for name in answers[0] if name not in {ROUTER, PLAIN}}
@@ -153,6 +183,7 @@ def _family(family: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "alone": alone,
         "best": best,
         "against_best": _against(answers, ROUTER, best),
+        "settled_against_best": _against(settled, ROUTER, best),
     }
 
 
@@ -164,19 +195,30 @@ def _tpot(one: Mapping[str, Any]) -> float | None:
     return one["decode_s"] / (one["tokens"] - 1) if one["tokens"] > 1 else None
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table."""
+def markdown(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> str:
+    """The table; `total` is what `overall` found."""
     names = list(rows[0]["alone"]) if rows else []
-    head = ["prompts of", "prompts", "the router's arm", "router", *(f"{name} alone" for name in names)]
-    head += ["better alone", "router / better alone"]
+    head = ["prompts of", "prompts", "explored", "the router's arm", "router"]
+    head += [
+        *(f"{name} alone" for name in names),
+        "better alone",
+        "router / better alone",
+        "explored left out",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
         share = "" if row["share"] is None else f" ({row['share']:.0%})"
-        cells = [row["family"], str(row["prompts"]), f"{row['profile']} k={row['k']}{share}"]
-        cells += [interval(row["router"]), *(interval(row["alone"][name]) for name in names)]
-        cells += [row["best"], interval(row["against_best"])]
+        cells = [row["family"], str(row["prompts"]), str(row["explored"])]
+        cells += [f"{row['profile']} k={row['k']}{share}", interval(row["router"])]
+        cells += [*(interval(row["alone"][name]) for name in names), row["best"], *_compared(row)]
         lines.append(f"| {' | '.join(cells)} |")
+    cells = ["all", str(total["prompts"]), str(total["explored"]), *[""] * (len(names) + 2), "each task's"]
+    lines.append(f"| {' | '.join([*cells, *_compared(total)])} |")
     return "\n".join(["Times per token over plain decoding's, below 1 is faster:", "", *lines, ""])
+
+
+def _compared(row: Mapping[str, Any]) -> list[str]:
+    return [interval(row["against_best"]), interval(row["settled_against_best"])]
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def pools(document: Document) -> str:
         f"After {settings['warm_up']} requests for the router to learn from; answers of up to "
         f"{settings['max_tokens']} tokens."
     )
-    return f"{head} {pools_markdown(document['rows'])}".rstrip()
+    return f"{head} {pools_markdown(document['rows'], document['overall'])}".rstrip()
 
 
 def refresh(document: Document) -> str:

@@ -158,11 +158,32 @@ def test_the_routers_choice_is_compared_with_the_better_pool(
     service = Service(decides=decides)
     code = run(tmp_path, monkeypatch, pools, service=service, more=["--warm-up", "3"])
     assert code == (decides == "vanilla")
-    (row, _) = json.loads((tmp_path / "pools.json").read_text("utf-8"))["rows"]
+    found = json.loads((tmp_path / "pools.json").read_text("utf-8"))
+    (row, _) = found["rows"]
     assert (row["profile"], row["best"], row["share"]) == (decides, "ngram", 1.0)
     assert row["against_best"] == pytest.approx([1, 1, 1] if decides == "ngram" else [2, 2, 2])
+    assert row["settled_against_best"] == row["against_best"]
+    assert (found["overall"]["prompts"], found["overall"]["explored"]) == (4, 0)
+    assert found["overall"]["against_best"] == pytest.approx([1, 1, 1] if decides == "ngram" else [2, 2, 2])
     assert [profile for _, profile in service.asked[:3]] == [None] * 3
     assert "| math | 2 |" in (tmp_path / "pools.md").read_text("utf-8")
+
+
+def test_what_the_router_explored_is_told_apart() -> None:
+    """One prompt of two, twice as slow: in the mean of all, and not in that of the settled ones."""
+
+    def answer(profile: str, seconds: float, reason: str = "gain") -> dict[str, object]:
+        return {"profile": profile, "k": 4, "reason": reason, "tokens": 11, "decode_s": seconds}
+
+    plain, alone = answer("vanilla", 2.0), answer("ngram", 1.0)
+    sides = [{"router": answer("ngram", 1.0)}, {"router": answer("vanilla", 2.0, "exploration")}]
+    rows = [{"family": "math", "answers": {**side, "vanilla": plain, "ngram": alone}} for side in sides]
+    (row,), total = pools.families(rows), pools.overall(rows)
+    for found in (row, total):
+        assert found["explored"] == 1
+        assert found["against_best"][0] > 1.2
+        assert found["settled_against_best"] is None or found["settled_against_best"][0] == pytest.approx(1)
+    assert "| all | 2 | 1 |" in pools.markdown([row], total)
 
 
 @pytest.fixture
