@@ -4,7 +4,7 @@ Traffic may never tell. An engine that is always asked for the same k shows the 
 together, and a shorter draft looks as dear as the profile's guess makes it; then nobody asks for one. The
 first few requests are all short, and what a long context costs is a line through their noise. So an engine
 times passes without drafts, with few and with many, and with a longer context itself, and the router takes
-how they compare for evidence beside its traffic's (`router.costs`).
+how they compare for evidence beside its traffic's (`policies.cost.Rehearsals`).
 
 It does so while its machine is quiet (`replicas.quiet`), so nobody waits for it, and a client's request to
 any engine there ends a round at once. What else runs makes passes longer and never shorter: rounds go on

@@ -16,6 +16,7 @@ from policies.cost import (
     Calibrated,
     CalibrationError,
     Fit,
+    Rehearsals,
     StepLoad,
     StepMoments,
     StepTime,
@@ -35,7 +36,6 @@ _SILENT_S: Final = 60.0
 _ENOUGH_STEPS: Final = 200.0
 """Steps of replicas that are there, before those of one that is gone are let go."""
 _MAX_REPLICAS: Final = 1024
-_MOST_REHEARSED: Final = 8
 
 _IDLE_HALF_LIFE_S: Final = 60.0
 
@@ -50,46 +50,6 @@ _USUAL: Final = StepLoad(requests=1.0, context=256.0)
 def error_of_many(error: float, steps: float) -> float:
     """What many passes together are off by, where single ones are by `error` and `steps` were measured."""
     return math.hypot(_LEAST_ERROR, error / math.sqrt(1.0 + steps / _SHAPE_STEPS))
-
-
-class _Rehearsals:
-    """What engines timed by themselves (`replicas.rehearsal`), beside the passes of traffic.
-
-    Traffic shows few kinds of passes at first, and some kinds never. So the rehearsed ones are evidence like
-    any other, of which there is never more. Their clock is set by the traffic: it tells how fast an engine is
-    now, they tell how its passes compare.
-    """
-
-    def __init__(self, guess: StepTime) -> None:
-        self._guess = guess
-        self._of: dict[str, StepMoments] = {}
-        self._total = StepMoments.empty()
-        self._found = guess
-
-    def note(self, replica: str, moments: StepMoments) -> None:
-        """Take in what a replica says in every status; of those that are gone the last ones are kept."""
-        known = self._of.pop(replica, None)
-        self._of[replica] = moments
-        if known is not None and known.to_list() == moments.to_list():
-            return
-        if len(self._of) > _MOST_REHEARSED:
-            del self._of[next(iter(self._of))]
-        self._total = StepMoments.empty()
-        for one in self._of.values():
-            self._total = self._total.merged(one)
-        self._found = fit(self._total, self._guess).step_time
-
-    def fitted(self, traffic: StepMoments) -> Fit:
-        """The step time by both; on the guess's scale where there was no traffic."""
-        guess_s, found_s = self._guess.plain_s(), self._found.plain_s()
-        if not self._of or found_s <= 0:
-            return fit(traffic, self._guess)
-        usual = StepLoad(requests=1.0, context=traffic.usual_context())
-        if usual.context <= 0:
-            return Fit(self._found.times(guess_s / found_s), SEED_ERROR, 0.0)
-        slower = fit(traffic, self._found).step_time.seconds(usual) / self._found.seconds(usual)
-        both = fit(traffic.merged(self._total.slowed(slower)), self._found)
-        return both._replace(steps=traffic.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +73,7 @@ class PoolCost:
         self._start_steps = calibrated.steps if calibrated else 0.0
         self._start: Source = "calibration" if calibrated else "seed"
         self._reports: dict[str, _Report] = {}
-        self._rehearsals = _Rehearsals(self._seed)
+        self._rehearsals = Rehearsals(self._seed)
         self._fit = Fit(self._seed, self._seed_error, 0.0)
         self._nonsense = 0
         self._moved_s = -math.inf

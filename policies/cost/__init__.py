@@ -14,6 +14,7 @@ from policies.cost.latency import OutputLengths, PromptLengths, ServiceTimes, pr
 from policies.cost.moments import StepMoments
 from policies.cost.prediction import Accuracy, PredictionError
 from policies.cost.recorder import HALF_LIFE_STEPS, StepRecorder
+from policies.cost.rehearsals import Rehearsals
 from policies.cost.steps import StepLoad, StepShape, StepTime, seed
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "OutputLengths",
     "PredictionError",
     "PromptLengths",
+    "Rehearsals",
     "ServiceTimes",
     "StepLoad",
     "StepMoments",
