@@ -200,7 +200,7 @@ def test_an_idle_engine_times_passes_on_every_k(engines: dict[str, EngineHost], 
     assert max(drafted) == host.profile.k
     assert moments.steps > 60
     step_time = fit(moments, host.profile.step_cost.seed()).step_time
-    assert step_time.per_context == 0
+    assert max(load.context for load in decoding) > 5 * min(load.context for load in decoding)
     for k in (0, 1, 2, host.profile.k):
         assert step_time.seconds(StepLoad(1, float(k > 0), k, max(1, k))) > 0
 
