@@ -3,16 +3,18 @@
     python -m bench.calibrated_start spec_bench.jsonl --out calibrated --budget 20
 
 Starts the embedded deployment and runs `specroute calibrate` on all prompts but the last of every domain.
-That one is then asked three services, as each decides, without exploration:
+That one is then asked four services, as each decides, without exploration:
 
-1. `warmed`: the one that was measured, with what it saw;
-2. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
-3. `recommended`: the same under the recommended policy, which the report says where it sends each task.
+1. `measured`: the one that was calibrated. It saw each prompt some ten times, and takes that for ten prompts;
+2. `warmed`: a new one with an empty store that answered the calibration's prompts once, as traffic;
+3. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
+4. `recommended`: the same under the recommended policy, which the report says where it sends each task.
 
-Prints a row for each domain, writes calibrated.json, and leaves calibration and report in the folder.
-Exit code 1 where a fresh service takes another route than the warmed one, or the recommended policy another
-than its report says; 2 where something given is wrong. Routes and k are compared, not pools: k = 0 is the
-same on every pool whose drafter copies, and which of them has a prompt's prefix decides between them.
+Prints a row for each domain, writes calibrated.json, and leaves calibration and report in the folder. The
+same command goes on where it stopped. Exit code 1 where a fresh service takes another route than the warmed
+one, or the recommended policy another than its report says; 2 where something given is wrong. Routes and k
+are compared, not pools: k = 0 is the same on every pool whose drafter copies, and which of them has a
+prompt's prefix decides between them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +33,7 @@ import yaml
 from bench.results import BenchError, Recording, write
 from bench.serving import Serving, policy
 
-SIDES: Final = ("warmed", "fresh", "recommended")
+SIDES: Final = ("measured", "warmed", "fresh", "recommended")
 _NO_CHANCE: Final = {"share": 0, "max_share": 0}
 _TIMEOUT: Final = httpx.Timeout(600, connect=10)
 _MAX_TOKENS: Final = 64
@@ -75,7 +77,7 @@ def parted(file: Path) -> tuple[list[str], dict[str, str]]:
     try:
         for line in file.read_text(encoding="utf-8").strip("\n").split("\n"):
             row = json.loads(line)
-            text = row.get("prompt") or (row.get("turns") or [None])[0] or row["messages"][-1]["content"]
+            text = _text(row)
             names = (row[key] for key in ("domain", "segment", "task", "category") if row.get(key))
             lines.setdefault(next(names), []).append((f"{line}\n", text))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
@@ -87,6 +89,10 @@ def parted(file: Path) -> tuple[list[str], dict[str, str]]:
             )
     rest = [line for own in lines.values() for line, _ in own[:-1]]
     return rest, {domain: own[-1][1] for domain, own in lines.items()}
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    return str(row.get("prompt") or (row.get("turns") or [None])[0] or row["messages"][-1]["content"])
 
 
 def written(file: Path, lines: Sequence[str]) -> Path:
@@ -116,31 +122,46 @@ def measured(
         profiles = {"profiles": yaml.safe_load(given.profiles.read_text("utf-8"))["profiles"]}
     under = policy("calibrated", exploration=_NO_CHANCE)
     output = given.out / "calibration"
-    decided: dict[str, Decisions] = {}
-    warmed = Serving(given.out / "warmed", profiles, under)
-    try:
-        warmed.start()
-        warmed.wait_until_ready()
-        report = calibrated(prompts, warmed.url, output, given.budget)
-        decided["warmed"] = decisions(warmed.url, asked)
-    finally:
-        warmed.end()
-    recommended = yaml.safe_load((output / "policy.yaml").read_text("utf-8"))
-    for name, policy_of in zip(SIDES[1:], (under, recommended), strict=True):
-        seeded = {**profiles, "calibration": str((output / "calibration.json").absolute())}
-        service = Serving(given.out / name, seeded, policy_of)
+    decided = _Kept(given.out / "decided.json")
+
+    def decide(side: str, args: Mapping[str, Any], policy_of: Any, before: Callable[[str], None]) -> None:
+        if side in decided.sides:
+            return
+        service = Serving(given.out / side, args, policy_of)
         try:
             service.start()
             service.wait_until_ready()
             service.wait_until_rehearsed()
-            decided[name] = decisions(service.url, asked)
+            before(service.url)
+            decided.keep(side, decisions(service.url, asked))
         finally:
             service.end()
-    return report, decided
+
+    decide("measured", profiles, under, lambda url: calibrated(prompts, url, output, given.budget))
+    decide("warmed", profiles, under, lambda url: warmed(url, used(prompts, output / "journal.jsonl")))
+    seeded = {**profiles, "calibration": str((output / "calibration.json").absolute())}
+    decide("fresh", seeded, under, lambda _: None)
+    recommended = yaml.safe_load((output / "policy.yaml").read_text("utf-8"))
+    decide("recommended", seeded, recommended, lambda _: None)
+    report: dict[str, Any] = json.loads((output / "results.json").read_text("utf-8"))
+    return report, decided.sides
 
 
-def calibrated(prompts: Path, url: str, output: Path, budget: float) -> dict[str, Any]:
-    """What `specroute calibrate --json` prints.
+class _Kept:
+    """What services decided, in a file, so that a run goes on where it was stopped."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.sides: dict[str, Decisions] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+
+    def keep(self, side: str, found: Decisions) -> None:
+        """Add a service's decisions."""
+        self.sides[side] = found
+        written(self._file, [json.dumps(self.sides, indent=1)])
+
+
+def calibrated(prompts: Path, url: str, output: Path, budget: float) -> None:
+    """Run `specroute calibrate`.
 
     Raises:
         BenchError: It ends with another exit code than 0.
@@ -148,12 +169,29 @@ def calibrated(prompts: Path, url: str, output: Path, budget: float) -> dict[str
     program = Path(sys.executable).with_name("specroute")
     command = [str(program), "calibrate", str(prompts), "--url", url, "--output", str(output)]
     done = subprocess.run(
-        [*command, "--budget", str(budget), "--json"], stdout=subprocess.PIPE, text=True, check=False
+        [*command, "--budget", str(budget), "--json"], stdout=subprocess.DEVNULL, check=False
     )
     if done.returncode:
         raise BenchError(f"specroute calibrate ended with {done.returncode}: see what it said")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+
+
+def used(prompts: Path, journal: Path) -> list[str]:
+    """The text of every prompt that the calibration asked, each once, by its journal."""
+    names = set()
+    for line in journal.read_text("utf-8").splitlines():
+        names |= {answer["prompt"] for answer in json.loads(line).get("answers", ())}
+    rows = [json.loads(line) for line in prompts.read_text("utf-8").splitlines()]
+    return [_text(row) for number, row in enumerate(rows, 1) if row.get("id", f"line-{number}") in names]
+
+
+def warmed(url: str, texts: Sequence[str]) -> None:
+    """Have all of them answered, one after the other.
+
+    Raises:
+        BenchError: The service does not answer.
+    """
+    for _ in asked_of(url, texts):
+        pass
 
 
 def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
@@ -162,11 +200,21 @@ def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
     Raises:
         BenchError: The service does not answer.
     """
-    found = {}
+    keys = ("task", "route", "profile", "k", "alpha", "expected_speedup", "reason")
+    told = asked_of(url, asked.values())
+    return {domain: {key: one[key] for key in keys} for domain, one in zip(asked, told, strict=True)}
+
+
+def asked_of(url: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The details of the service's answer to each text, greedy.
+
+    Raises:
+        BenchError: The service does not answer.
+    """
     try:
         with httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False) as client:
             model = client.get("/v1/models").raise_for_status().json()["data"][0]["id"]
-            for domain, text in asked.items():
+            for text in texts:
                 body = {
                     "model": model,
                     "messages": [{"role": "user", "content": text}],
@@ -174,19 +222,17 @@ def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
                     "max_tokens": _MAX_TOKENS,
                 }
                 answer = client.post("/v1/chat/completions", json=body, headers={"X-Specroute-Details": "1"})
-                told = answer.raise_for_status().json()["specroute"]
-                keys = ("task", "route", "profile", "k", "alpha", "expected_speedup", "reason")
-                found[domain] = {key: told[key] for key in keys}
+                yield answer.raise_for_status().json()["specroute"]
     except (httpx.HTTPError, LookupError, ValueError) as error:
         raise BenchError(f"the service does not answer ({error!r})") from error
-    return found
 
 
 def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> list[dict[str, Any]]:
     """A row for each domain: what each service decided, and what the report says of the policy it recommends.
 
-    `same_route` and `same_k` are the fresh service's against the warmed one's; `as_reported` is whether the
-    recommended policy's route is the report's, true where the report does not know the task.
+    `same_route` and `same_k` are the fresh service's against the warmed one's, `measured_route` against that
+    of the one that was calibrated; `as_reported` is whether the recommended policy's route is the report's,
+    true where the report does not know the task.
     """
     expected = {
         one["task"]: one["route"] for one in report["policy"]["expected"] if one["temperature"] == "low"
@@ -202,6 +248,7 @@ def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> lis
                 **{side: decided[side][domain] for side in SIDES},
                 "same_route": fresh["route"] == warmed["route"],
                 "same_k": fresh["k"] == warmed["k"],
+                "measured_route": fresh["route"] == decided["measured"][domain]["route"],
                 "reported": reported,
                 "as_reported": reported in {None, recommended["route"]},
             }

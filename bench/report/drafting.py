@@ -59,13 +59,14 @@ def refresh(document: Document) -> str:
 def calibrated_start(document: Document) -> str:
     """The rows of `python -m bench.calibrated_start`."""
     rows = document["rows"]
+    sides = [side for side in ("measured", "warmed", "fresh", "recommended") if side in rows[0]]
     counts = [sum(row[key] for row in rows) for key in ("same_route", "same_k", "as_reported")]
     told = [
         {"prompts of": row["domain"], "task": row["task"], "report": row["reported"] or "(task unknown)"}
-        | {side: _arm(row[side]) for side in ("warmed", "fresh", "recommended")}
+        | {side: _arm(row[side]) for side in sides}
         for row in rows
     ]
-    columns = ["prompts of", "task", "warmed", "fresh", "recommended", "report"]
+    columns = ["prompts of", "task", *sides, "report"]
     return (
         f"Of {len(rows)} domains the fresh service took the warmed one's route for {counts[0]} and its k for "
         f"{counts[1]}; under the recommended policy {counts[2]} went where the report says. In "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.calibrated_start import SIDES, compared, main, parted
+from bench import calibrated_start
+from bench.calibrated_start import SIDES, compared, main, parted, used
+from bench.results import BenchError
 
 pytestmark = pytest.mark.unit
 
@@ -60,6 +63,56 @@ def test_one_prompt_of_every_domain_is_kept_from_the_calibration(tmp_path: Path)
     ]
     file.write_text("\n".join(lines), encoding="utf-8")
     assert parted(file) == ([f"{lines[0]}\n", f"{lines[2]}\n"], {"a": "three", "b": "five"})
+
+
+def test_the_warmed_service_answers_what_the_calibration_asked(tmp_path: Path) -> None:
+    """Each prompt once, however often it was asked; prompts without an id go by their line."""
+    prompts, journal = tmp_path / "prompts.jsonl", tmp_path / "journal.jsonl"
+    rows = ['{"id": "x", "prompt": "one"}', '{"prompt": "two"}', '{"id": "y", "prompt": "three"}']
+    prompts.write_text("\n".join(rows), encoding="utf-8")
+    blocks = [
+        {"format": "v2"},
+        {"answers": [{"prompt": "x"}, {"prompt": "x"}]},
+        {"answers": [{"prompt": "line-2"}]},
+    ]
+    journal.write_text("\n".join(map(json.dumps, blocks)), encoding="utf-8")
+    assert used(prompts, journal) == ["one", "two"]
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services that decided are not started again; one that fails is."""
+    started: list[str] = []
+
+    class Service:
+        url = "http://service"
+
+        def __init__(self, folder: Path, args: object, policy: object) -> None:
+            self.name = folder.name
+
+        def start(self) -> None:
+            started.append(self.name)
+            if self.name == "fresh" and started.count("fresh") == 1:
+                raise BenchError("no memory")
+
+        def wait_until_ready(self) -> None: ...
+        def wait_until_rehearsed(self) -> None: ...
+        def end(self) -> None: ...
+
+    def calibrated(prompts: Path, url: str, output: Path, budget: float) -> None:
+        output.mkdir()
+        (output / "journal.jsonl").write_text('{"answers": [{"prompt": "line-1"}]}', "utf-8")
+        (output / "policy.yaml").write_text("{}", "utf-8")
+        (output / "results.json").write_text(json.dumps(REPORT), "utf-8")
+
+    monkeypatch.setattr(calibrated_start, "Serving", Service)
+    monkeypatch.setattr(calibrated_start, "calibrated", calibrated)
+    monkeypatch.setattr(calibrated_start, "warmed", lambda _, texts: started.append(*texts))
+    monkeypatch.setattr(calibrated_start, "decisions", lambda *_: decided()["warmed"])
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"domain": "trivia", "prompt": "one"}\n{"domain": "trivia", "prompt": "two"}', "utf-8")
+    assert main([str(file), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(file), "--out", str(tmp_path / "out")]) == 0
+    assert started == ["measured", "warmed", "one", "fresh", "fresh", "recommended"]
 
 
 def test_a_domain_of_one_prompt_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
