@@ -27,7 +27,12 @@ def main(cases: Sequence[Mapping[str, Any]]) -> None:
     warden = Warden(RUN_VARIABLE, run.mark, run.folder)
     prepare_environment(run)
     # Nobody calls these engines over HTTP; they are asked from here, which has no event loop.
-    os.environ |= {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+    # A Cluster leaves its address in Ray's own folder, whatever it was told, and nobody may have made that yet.
+    os.environ |= {
+        "RAY_TMPDIR": str(run.ray.parent),
+        "RAY_SERVE_ENABLE_HA_PROXY": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
+    }
     try:
         for found in placed(cases, str(run.ray)):
             print(json.dumps(found), flush=True)
