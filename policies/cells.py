@@ -57,6 +57,8 @@ class Origin(NamedTuple):
     temperature: TemperatureBucket
     tenant: str
     half_life_s: float
+    weight: float = 1.0
+    """Requests it counts as, above 0 and up to 1: several answers to one prompt are one together."""
 
     def cell(self, profile: str) -> CellKey:
         """The tenant's cell; see `CellKey` for the task's and that of replays."""

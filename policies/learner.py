@@ -64,11 +64,14 @@ class Learner:
         """Outcomes whose counts could not be true; they count nowhere."""
 
     def record(self, profile: str, origin: Origin, steps: RequestSteps, now_s: float) -> bool:
-        """Count one completed request in its task's cell and its tenant's; False if it cannot be true."""
-        if steps.problem() is not None or not _is_possible(origin.half_life_s, now_s):
+        """Count one completed request in its task's cell and its tenant's; False if it cannot be true.
+
+        Its weight is that of its evidence. Lifetime totals count whole requests.
+        """
+        if steps.problem() is not None or not _is_possible(origin, now_s):
             self.rejected += 1
             return False
-        delta = CellDelta(origin.half_life_s, counters(steps), lifetime(steps))
+        delta = CellDelta(origin.half_life_s, _weighed(counters(steps), origin), lifetime(steps))
         self._add(origin.cell(profile), delta, now_s)
         return True
 
@@ -79,11 +82,11 @@ class Learner:
 
         `counters` are those of `policies.replay`. They go to cells of their own, see `CellKey.of_replays`.
         """
-        possible = _is_possible(origin.half_life_s, now_s)
+        possible = _is_possible(origin, now_s)
         if not possible or not is_sound(counters) or not replays(counters).at:
             self.rejected += 1
             return False
-        delta = CellDelta(origin.half_life_s, counters, {"requests": 1})
+        delta = CellDelta(origin.half_life_s, _weighed(counters, origin), {"requests": 1})
         self._add(origin.cell(profile).of_replays(), delta, now_s)
         return True
 
@@ -208,5 +211,11 @@ class Learner:
             del self._settings[(asked.profile, asked.task)]
 
 
-def _is_possible(half_life_s: float, now_s: float) -> bool:
-    return 0.0 < half_life_s < math.inf and math.isfinite(now_s)
+def _is_possible(origin: Origin, now_s: float) -> bool:
+    return 0.0 < origin.half_life_s < math.inf and 0.0 < origin.weight <= 1.0 and math.isfinite(now_s)
+
+
+def _weighed(counts: Mapping[str, float], origin: Origin) -> Mapping[str, float]:
+    if origin.weight == 1.0:
+        return counts
+    return {name: count * origin.weight for name, count in counts.items()}

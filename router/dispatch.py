@@ -110,7 +110,8 @@ class Dispatch:
     def origin(self) -> Origin:
         """Whose evidence it is."""
         request = self.request
-        return Origin(self.task, request.temperature, request.tenant, self.policy.acceptance.half_life)
+        half_life_s = self.policy.acceptance.half_life
+        return Origin(self.task, request.temperature, request.tenant, half_life_s, request.hints.weight)
 
     @property
     def answered(self) -> Result:

@@ -29,7 +29,7 @@ from router.openapi_words import (
     ref,
     shape,
 )
-from router.requests import MAX_K
+from router.requests import LEAST_WEIGHT, MAX_K
 
 TENANT_SECURITY: Final[list[Json]] = [{"tenantKey": []}, {}]
 TENANT_HEADER: Final = header(
@@ -158,6 +158,11 @@ HINTS: Final[list[Json]] = [
         "X-Specroute-Deadline",
         "A duration such as 10s; without effect where it is longer than the policy's.",
         {"type": "string", "pattern": "^[1-9][0-9]{0,3}(ms|s|m)$"},
+    ),
+    header(
+        "X-Specroute-Weight",
+        "What the answer counts as evidence of acceptance: 0.2 where a prompt is sent five times.",
+        {"type": "number", "minimum": LEAST_WEIGHT, "maximum": 1},
     ),
     header("X-Specroute-Details", "1 adds the `specroute` object to the answer.", {"enum": ["0", "1"]}),
     header(

@@ -25,6 +25,7 @@ K_HEADER = "x-specroute-k"
 PROFILE_HEADER = "x-specroute-profile"
 DEADLINE_HEADER = "x-specroute-deadline"
 DETAILS_HEADER = "x-specroute-details"
+WEIGHT_HEADER = "x-specroute-weight"
 REQUEST_ID_HEADER = "x-request-id"
 
 ANONYMOUS = "anonymous"
@@ -32,6 +33,8 @@ ANONYMOUS = "anonymous"
 TENANT_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 """What a tenant may be called: safe in headers, metrics labels and store keys."""
 MAX_K = 32
+LEAST_WEIGHT = 0.001
+"""Less would be lost where counters are rounded."""
 _MAX_NAME = 64
 _DEFAULT_TEMPERATURE = 1.0
 
@@ -48,6 +51,8 @@ class Hints:
     details: bool = False
     deadline_s: float | None = None
     """Shorter than the policy's, or without effect."""
+    weight: float = 1.0
+    """See `policies.cells.Origin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ def read_request(
             profile=(headers.get(PROFILE_HEADER) or "").strip()[:_MAX_NAME] or None,
             details=headers.get(DETAILS_HEADER, "").strip().lower() in {"1", "true"},
             deadline_s=_deadline_s(headers.get(DEADLINE_HEADER)),
+            weight=_weight(headers.get(WEIGHT_HEADER)),
         ),
         temperature=_temperature(fields.get("temperature")),
         unsupported=_needs_plain_decoding(fields),
@@ -184,6 +190,21 @@ def _deadline_s(given: str | None) -> float | None:
             f"header X-Specroute-Deadline: {given[:_MAX_NAME]!r} is no duration; write it like 10s",
             param="X-Specroute-Deadline",
         ) from None
+
+
+def _weight(given: str | None) -> float:
+    if given is None:
+        return 1.0
+    try:
+        weight = float(given.strip()[:_MAX_NAME])
+    except ValueError:
+        weight = math.nan
+    if not LEAST_WEIGHT <= weight <= 1.0:
+        raise BadRequestError(
+            f"header X-Specroute-Weight: {given[:_MAX_NAME]!r} is no number from {LEAST_WEIGHT} to 1",
+            param="X-Specroute-Weight",
+        )
+    return weight
 
 
 def _temperature(given: object) -> TemperatureBucket:

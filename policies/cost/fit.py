@@ -15,8 +15,10 @@ machine's time.
 
 A calibration is more than a guess: it was measured on such hardware, so a coefficient is off by about a tenth
 of its size (tau) beside the common scale. Where single steps scatter by sigma, that is worth
-sigma^2 / tau^2 steps: the first few steps of a service, which other load may have slowed down, tell how fast
-the machine is, but not what drafts cost beside plain steps.
+sigma^2 / tau^2 steps that err independently. Those of one moment err alike, as other load slows all of them
+down, so at first that is ten times as many: the first answers of a service tell how fast the machine is, but
+not yet what drafts cost beside plain steps. Steps of many moments err less alike, so the nine parts halve
+every 500 steps; a file of other hardware is outgrown.
 """
 
 from __future__ import annotations
@@ -37,6 +39,11 @@ _SLACK: Final = 1e-9
 
 _SAME_HARDWARE: Final = 0.1
 """What a coefficient that was calibrated is off by, as a part of it."""
+
+_ERR_ALIKE: Final = 10.0
+"""Steps of one moment, which are off together."""
+_MOMENTS_STEPS: Final = 500.0
+"""Steps until half of the moments behind them are others."""
 
 SEED_ERROR: Final = 0.5
 """What a seed is off by, in lack of anything better."""
@@ -68,7 +75,10 @@ def fit(
         return Fit(seed, seed_error, 0.0)
     gram, target = moments.matrix[:FEATURES, :FEATURES], moments.matrix[:FEATURES, FEATURES]
     prior = np.asarray(seed)
-    held = max(_RIDGE, (seed_error / _SAME_HARDWARE) ** 2) if calibrated else _RIDGE
+    held = _RIDGE
+    if calibrated:
+        alike = 1 + (_ERR_ALIKE - 1) * 0.5 ** (moments.steps / _MOMENTS_STEPS)
+        held = max(_RIDGE, alike * (seed_error / _SAME_HARDWARE) ** 2)
     prior = prior * _common_scale(gram, target, prior)
     try:
         coefficients = _toward(gram, target, prior, moments.steps, held)

@@ -13,6 +13,7 @@ from policies.calibrating import Measured, Side
 from policies.replay import replay
 from router.calibrating.prompts import Prompt
 from router.calibrating.service import CONNECT_S, Facts, key_header, one_line
+from router.requests import LEAST_WEIGHT
 
 _ANSWER_S: Final = 600.0
 _TRIES: Final = 4
@@ -67,8 +68,8 @@ class Asker:
             **wanted,
         }
 
-    async def ask(self, prompt: Prompt, side: Side) -> Measured:
-        """One answer on one side.
+    async def ask(self, prompt: Prompt, side: Side, *, weight: float = 1.0) -> Measured:
+        """One answer on one side, which the service learns from as from `weight` requests.
 
         Raises:
             AnswerError: There is none, or one without its account.
@@ -79,6 +80,7 @@ class Asker:
             "X-Specroute-Profile": side.profile,
             **({"X-Specroute-K": str(side.k)} if side.k else {}),
             **({"X-Specroute-Task": prompt.task} if prompt.task else {}),
+            **({"X-Specroute-Weight": f"{max(LEAST_WEIGHT, weight):.4f}"} if weight < 1 else {}),
         }
         answer = await self._answer(self.body(prompt, side), headers)
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from policies.calibrating import Block, Measured
+from policies.calibrating import Block, Measured, Side
+from policies.cells import TemperatureBucket, temperature_bucket
 from router.calibrating.asking import AnswerError, Asker
 from router.calibrating.journal import Journal
 from router.calibrating.prompts import Prompt
@@ -16,6 +18,9 @@ from router.calibrating.service import ServiceError
 _MOST_FAILURES: Final = 5
 """Blocks in a row; then something is wrong that more requests do not mend."""
 _COST_EVERY: Final = 40
+
+Weights = Mapping[tuple[str, TemperatureBucket], float]
+"""By prompt and bucket of temperatures."""
 
 Seen = Callable[[Block, str | None], None]
 """Is told of each block that ended, and of what went wrong with it."""
@@ -44,6 +49,7 @@ class Runner:
         self._cost = cost
         self._seen = seen
         self._away = away
+        self._weights: Weights = {}
 
     async def run(self, planned: Sequence[Block]) -> list[str]:
         """Ask all blocks; what went wrong, a line for each block that failed.
@@ -52,6 +58,7 @@ class Runner:
             ServiceError: Block after block fails.
             JournalError: Nothing can be kept.
         """
+        self._weights = weights_of(planned)
         left = [(number, block) for number, block in enumerate(planned) if number not in self._journal.done]
         waiting = [(number, block) for number, block in left if block.side.profile not in self._away]
         failures = [
@@ -77,7 +84,7 @@ class Runner:
     async def _measure(self, number: int, block: Block) -> str | None:
         """Ask a block; what went wrong, if anything did."""
         found = await asyncio.gather(
-            *(self._asker.ask(self._prompts[name], block.side) for name in block.prompts),
+            *(self._ask(name, block.side) for name in block.prompts),
             return_exceptions=True,
         )
         answers: list[Measured] = []
@@ -90,11 +97,29 @@ class Runner:
         self._journal.add(number, answers)
         return None
 
+    async def _ask(self, prompt: str, side: Side) -> Measured:
+        weight = self._weights[_alike(prompt, side)]
+        return await self._asker.ask(self._prompts[prompt], side, weight=weight)
+
     async def _warm_up(self, planned: Sequence[Block]) -> None:
         """One answer of each pool that counts nowhere: the first of an engine takes longer."""
         first = {block.side.profile: block for block in reversed(planned)}
         for block in first.values():
             try:
-                await self._asker.ask(self._prompts[block.prompts[0]], block.side)
+                await self._ask(block.prompts[0], block.side)
             except AnswerError:
                 continue  # told where the block itself fails
+
+
+def weights_of(planned: Iterable[Block]) -> Weights:
+    """What each answer counts as in the running service: those to one prompt as one request together.
+
+    The calibration file counts so, too (`policies.calibrating.cells`). Else the service would take a prompt's
+    ten answers for ten prompts, and be surer than the file it is measured for.
+    """
+    asked = Counter(_alike(name, block.side) for block in planned for name in block.prompts)
+    return {alike: 1.0 / times for alike, times in asked.items()}
+
+
+def _alike(prompt: str, side: Side) -> tuple[str, TemperatureBucket]:
+    return prompt, temperature_bucket(side.temperature)

@@ -361,3 +361,17 @@ def test_what_no_steps_can_have_is_refused(change: object) -> None:
     values = moments(steps_of(TRUTH, 10)).to_list()
     with pytest.raises(ValueError, match="step moments"):
         StepMoments.from_list(change(values))  # type: ignore[operator]
+
+
+def test_a_slow_moment_does_not_move_what_was_calibrated() -> None:
+    """Three answers of 50 passes, whose drafting passes met other load: 30 % longer, all of them."""
+    plain, drafts = StepLoad(1, context=300), StepLoad(1, 1.0, 4, 4, 300)
+    slow = [(plain, TRUTH.seconds(plain))] * 50 + [(drafts, 1.3 * TRUTH.seconds(drafts))] * 100
+    truth = TRUTH.seconds(drafts) / TRUTH.seconds(plain)
+
+    def ratio(steps: list[tuple[StepLoad, float]]) -> float:
+        found = fit(moments(steps), TRUTH, seed_error=0.12, calibrated=True).step_time
+        return found.seconds(drafts) / found.seconds(plain)
+
+    assert ratio(slow) < 1.15 * truth
+    assert ratio(slow * 30) > 1.25 * truth

@@ -105,6 +105,30 @@ def test_a_request_counts_for_its_task_and_its_tenant() -> None:
     assert set(bench.evidence) == {CellKey("draft", "code", "low"), CellKey("draft", "code", "low", "acme")}
 
 
+@pytest.mark.parametrize("times", [2, 7])
+def test_answers_to_one_prompt_count_as_one_where_they_are_weighed_so(times: int) -> None:
+    """What engines counted and what replays did; lifetime totals count every answer."""
+    once, often = Bench(), Bench()
+    once.record()
+    once.replay(replayed(0.5))
+    weighed = Origin("code", "low", "acme", HALF_LIFE_S, 1 / times)
+    for _ in range(times):
+        assert often.learner.record("draft", weighed, GOOD, T0)
+        assert often.learner.record_replay("ngram", weighed, replayed(0.5), T0)
+    assert set(often.evidence) == set(once.evidence)
+    for key in once.evidence:
+        assert often.evidence[key].counters == pytest.approx(once.evidence[key].counters)
+    assert often.evidence[CellKey("draft", "code", "low")].lifetime["requests"] == times
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 1.5, math.nan])
+def test_a_weight_that_makes_no_sense_counts_nowhere(weight: float) -> None:
+    """No request counts more than one."""
+    bench = Bench()
+    assert not bench.learner.record("draft", Origin("code", "low", "acme", HALF_LIFE_S, weight), GOOD, T0)
+    assert len(bench.evidence) == 0
+
+
 def test_a_tenants_own_request_shows_at_once() -> None:
     """However many requests the task has."""
     bench = Bench()

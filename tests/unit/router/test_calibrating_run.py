@@ -1,6 +1,7 @@
 """A calibration from options to files: what is written, how it goes on, and what it says when it cannot."""
 
 import json
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,23 @@ def test_a_calibration_writes_a_report_a_file_and_a_policy(
     for said in ("creative on ngram: alpha", "Break-even on ngram", "The recommended policy"):
         assert said in page
         assert said in text
+
+
+def test_the_service_learns_from_all_answers_to_a_prompt_as_from_one(
+    tmp_path: Path, service: PretendedService
+) -> None:
+    """Of each bucket of temperatures; as the file has it, or the service would be the surer of the two."""
+    assert module.run_calibration(options(tmp_path, batches=(1, 2))) == 0
+    votes: dict[tuple[str, bool], float] = defaultdict(float)
+    answers: Counter[tuple[str, bool]] = Counter()
+    for body, headers in service.asked:
+        sampled = (body["messages"][-1]["content"], body["temperature"] > 0)
+        votes[sampled] += float(headers["x-specroute-weight"])
+        answers[sampled] += 1
+    warmed_up = len(FACTS.pools)
+    assert min(answers.values()) > 1
+    assert sum(votes.values()) == pytest.approx(len(votes), abs=warmed_up * 0.5 + 0.01)
+    assert sorted(votes.values())[:-warmed_up] == pytest.approx([1.0] * (len(votes) - warmed_up), rel=0.01)
 
 
 def test_an_interrupted_calibration_goes_on_where_it_was(

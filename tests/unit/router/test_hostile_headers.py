@@ -26,6 +26,7 @@ HINTS = {
     "x-specroute-route": ["auto", "vanilla", "speculative", " Vanilla\t", "both", ""],
     "x-specroute-k": ["0", "4", "32", "33", "-1", " 3 ", "1e2", "٣", "0" * 80, "", "0x4"],
     "x-specroute-deadline": ["10s", "1m30s", "5ms", "0s", "-1s", "1e9s", "9" * 80 + "s", "nan", "", "10"],
+    "x-specroute-weight": ["1", "0.1", "0", "2", "nan", "1e-400", "9" * 80, "", "0x1"],
     "x-specroute-details": ["0", "1", "true", "yes", ""],
     "x-specroute-tenant": ["acme", "a" * 64, "a" * 65, "../x", "a:b", "", ".", "ä", "anonymous"],
     "x-request-id": ["r1", "a b", "x" * 64, "x" * 65, "\t", "", "ü"],

@@ -235,6 +235,14 @@ def test_deadline_hints() -> None:
         assert refusal({"x-specroute-deadline": given_text}).param == "X-Specroute-Deadline"
 
 
+def test_weights() -> None:
+    """A number up to 1 that says what the request counts as; anything else is refused."""
+    assert read().hints.weight == 1
+    assert read({"x-specroute-weight": " 0.125 "}).hints.weight == 0.125
+    for given_text in ("", "0", "-0.5", "1.01", "nan", "inf", "half", "1" * 5000):
+        assert refusal({"x-specroute-weight": given_text}).param == "X-Specroute-Weight"
+
+
 def test_the_tenant_is_no_matter_of_what_is_read() -> None:
     """Whose request it is was settled before; without a word about it, it is anonymous."""
     assert read({"x-specroute-tenant": "acme"}).tenant == ANONYMOUS
