@@ -32,6 +32,10 @@ class Service(Protocol):
         """Return once it answers."""
         ...
 
+    def wait_until_rehearsed(self) -> bool:
+        """Return once its engines have timed their passes, or do not come to it; whether they have."""
+        ...
+
     def end(self) -> None:
         """Run no longer."""
 
@@ -90,6 +94,8 @@ class Fleets:
         self._running[name] = service
         service.start()
         service.wait_until_ready()
+        if not service.wait_until_rehearsed():
+            self._say(f"{name}: its engines have not timed their passes: it knows less of them")
         await self._warm(fleet, service.url)
         return service.url
 

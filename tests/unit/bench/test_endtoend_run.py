@@ -65,6 +65,9 @@ class Service:
     def wait_until_ready(self) -> None:
         return
 
+    def wait_until_rehearsed(self) -> bool:
+        return True
+
     def end(self) -> None:
         self.log.append(f"-{self.name}")
 
