@@ -8,8 +8,8 @@ look up as real ones do.
 
 from __future__ import annotations
 
-import asyncio
 import json
+import math
 import time
 import zlib
 from collections.abc import AsyncGenerator, Mapping
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from policies.cost import StepLoad, StepRecorder
 from replicas.fake_form import FakeForm
+from replicas.fake_pace import Pace
 from replicas.fake_words import answer_ids, copied_steps, lucky_steps, prompt_ids
 from replicas.frames import Call, Ending, Frame, Load, ReplicaError, joined, packed, unpacked
 from replicas.profiles import ModelSpec, Profile
@@ -57,12 +58,17 @@ class FakeEngine:
         self._model = model
         self._settings = settings
         self._running = 0
+        self._recorded_s = -math.inf
         self._dead = False
         self.steps = StepRecorder(profile.step_cost.seed(max(1e-3, settings.step_ms / 1000)))
-        """See `Engine.steps`. Every request decodes in passes of its own, which others slow down."""
+        """See `Engine.steps`. Every request decodes in passes of its own, which others slow down.
+
+        With `on_time` they are those of one batch, as a real engine's are.
+        """
 
     async def serve(self, call: Call) -> AsyncGenerator[Frame, None]:
         """Answer one call; see `Engine.serve`."""
+        pace = Pace(on_time=self._settings.on_time)
         await self.check_health()
         if call.path == "/v1/models":
             listed = {"object": "list", "data": [{"id": self._model.name, "object": "model"}]}
@@ -75,7 +81,7 @@ class FakeEngine:
             return
         self._running += 1
         try:
-            async with aclosing(self._answer(call, body)) as frames:
+            async with aclosing(self._answer(call, body, pace)) as frames:
                 async for frame in frames:
                     yield frame
         finally:
@@ -90,7 +96,7 @@ class FakeEngine:
             load=self.load(),
         )
 
-    async def _answer(self, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Frame, None]:
+    async def _answer(self, call: Call, body: Mapping[str, Any], pace: Pace) -> AsyncGenerator[Frame, None]:
         # Drafts are lucky by the request, words are the prompt's: the same whatever k, streamed or whole.
         rng = Random(zlib.crc32(call.body))
         prompt = prompt_ids(body) if call.resume is None else unpacked(call.resume.prompt_token_ids)
@@ -101,7 +107,6 @@ class FakeEngine:
         form = FakeForm(call, body, self._model.name, packed(prompt) if call.prompt_tokens else b"")
         started = time.monotonic()
         settings = self._settings
-        pace = _Pace(on_time=settings.on_time)
         await pace.spend(settings.prefill_ms / 1000)
         first = time.monotonic()
         ids = answer_ids(words, prompt, wanted, copied=alpha if settings.copying else None)
@@ -126,7 +131,9 @@ class FakeEngine:
             await self.check_health()
             work = asked if self._profile.step_cost.per_draft_token else 0
             load = StepLoad(self._running, 1.0 if proposed else 0.0, proposed, work, len(prompt) + sent)
-            self.steps.record(load, await pace.spend(pass_s))
+            took_s = await pace.spend(pass_s)
+            if self._is_next_pass(pace.over_s, pass_s):
+                self.steps.record(load, took_s)
             drafted.append(proposed)
             accepted.append(run)
             kept = run + 1
@@ -150,6 +157,13 @@ class FakeEngine:
         last = form.last_frame(ids, ending)._replace(load=self.load())
         yield last if held is None else joined([held, last])
 
+    def _is_next_pass(self, over_s: float, pass_s: float) -> bool:
+        """Whether nobody recorded this one: with `on_time`, requests that run together share their passes."""
+        if self._settings.on_time and over_s - self._recorded_s < pass_s / 2:
+            return False
+        self._recorded_s = over_s
+        return True
+
     def _pass_s(self, drafted: int, asked: int) -> float:
         """How long one decode step takes beside all running requests."""
         plain = self._profile.step_cost.plain_steps(drafted=drafted, asked=asked)
@@ -167,28 +181,6 @@ class FakeEngine:
     def shutdown(self) -> None:
         """Stop answering; running requests fail."""
         self._dead = True
-
-
-class _Pace:
-    """When the passes of one answer are over."""
-
-    def __init__(self, *, on_time: bool) -> None:
-        self._on_time = on_time
-        self._over_s = time.monotonic()
-
-    def late(self, seconds: float) -> bool:
-        """Whether the next pass, which takes `seconds`, would be over by now."""
-        return self._on_time and seconds > 0 and self._over_s + seconds <= time.monotonic()
-
-    async def spend(self, seconds: float) -> float:
-        """Wait for the end of the next pass; returns how long the pass took."""
-        began_s = time.monotonic()
-        if not self._on_time:
-            await asyncio.sleep(seconds)
-            return time.monotonic() - began_s
-        self._over_s += seconds
-        await asyncio.sleep(max(0.0, self._over_s - began_s))
-        return seconds
 
 
 _NOTHING = Ending(None, 0, 0, 0, (), (), False, None, None, None)

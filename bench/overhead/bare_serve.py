@@ -116,6 +116,11 @@ def _environment(folder: Path) -> dict[str, str]:
         "HAPROXY_BINARY_PATH": str(files("router.serving").joinpath("haproxy.sh")),
         "HAPROXY_NBTHREAD": "1",
         "HAPROXY_TUNE_BUFSIZE": str(64 * 2**10),
+        "HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "HAPROXY_RETRIES": "3",
+        "HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+        "PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 2**20),
         "HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -130,6 +135,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
     return {f"RAY_SERVE_{name}": value for name, value in values.items()} | {
+        "MALLOC_ARENA_MAX": "2",
         "SPECROUTE_HAPROXY": str(Path(haproxy.origin).parent / "bin" / "haproxy"),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),

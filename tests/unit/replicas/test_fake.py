@@ -216,7 +216,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
+    monkeypatch.setattr("replicas.fake_pace.asyncio.sleep", sleep)
     return waits
 
 
@@ -243,7 +243,8 @@ async def test_a_drafter_of_one_pass_works_for_all_k(slept: list[float]) -> None
 async def test_passes_are_recorded_as_they_were(skipping: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorded steps lead back to the fake's own settings: base, requests, drafts, prompt."""
     clock = SimpleNamespace(monotonic=asyncio.get_running_loop().time)
-    monkeypatch.setattr("replicas.fake.time", clock)
+    for module in ("fake", "fake_pace"):
+        monkeypatch.setattr(f"replicas.{module}.time", clock)
     cost = StepCost(verify=0.5, per_token=0.1)
     settings = FakeSettings(alpha=0.5, coverage=0.5, prefill_ms=40, step_ms=8, per_request_ms=2)
     target = engine(NGRAM.model_copy(update={"step_cost": cost}), settings)
@@ -349,8 +350,9 @@ async def test_an_engine_on_time_does_not_wait_for_its_reader(monkeypatch: pytes
     async def sleep(seconds: float) -> None:
         clock.now_s += seconds
 
-    monkeypatch.setattr("replicas.fake.asyncio.sleep", sleep)
-    monkeypatch.setattr("replicas.fake.time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    monkeypatch.setattr("replicas.fake_pace.asyncio.sleep", sleep)
+    for module in ("fake", "fake_pace"):
+        monkeypatch.setattr(f"replicas.{module}.time", SimpleNamespace(monotonic=lambda: clock.now_s))
     target = engine(NGRAM, FakeSettings(prefill_ms=1000, step_ms=1000, on_time=True))
     came: list[tuple[float, int]] = []
     async for frame in target.serve(call(TEXT | {"max_tokens": 6, "stream": True}, k=0)):
@@ -358,3 +360,14 @@ async def test_an_engine_on_time_does_not_wait_for_its_reader(monkeypatch: pytes
         if len(came) == 2:
             clock.now_s += 2.5  # the third and the fourth are ready when it reads on
     assert came == [(1.0, 1), (2.0, 1), (4.5, 2), (5.0, 1), (6.0, 1)]
+
+
+@pytest.mark.parametrize(("on_time", "passes"), [(True, (8, 14)), (False, (32, 32))])
+async def test_requests_on_time_share_their_passes(on_time: bool, passes: tuple[int, int]) -> None:
+    """Four of eight steps, all at once: a batch's eight passes, or each request's own."""
+    target = engine(NGRAM, FakeSettings(prefill_ms=0, step_ms=20, on_time=on_time))
+    asked = [call(TEXT | {"max_tokens": 9, "stream": True}, k=0) for _ in range(4)]
+    with target.steps.apart() as found:
+        await asyncio.gather(*(frames(one, target) for one in asked))
+    least, most = passes
+    assert least <= sum(not load.prefill for load, _ in found) <= most
