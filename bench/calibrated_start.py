@@ -12,9 +12,9 @@ That one is then asked four services, as each decides, without exploration:
 
 Prints a row for each domain, writes calibrated.json, and leaves calibration and report in the folder. The
 same command goes on where it stopped. Exit code 1 where a fresh service takes another route than the warmed
-one, or the recommended policy another than its report says; 2 where something given is wrong. Routes and k
-are compared, not pools: k = 0 is the same on every pool whose drafter copies, and which of them has a
-prompt's prefix decides between them.
+one, or the recommended policy another than its report says where the report does not call it close; 2 where
+something given is wrong. Routes and k are compared, not pools: k = 0 is the same on every pool whose drafter
+copies, and which of them has a prompt's prefix decides between them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return _BAD_INPUT
     print(*(json.dumps(row) for row in rows), sep="\n")
-    return 0 if all(row["same_route"] and row["as_reported"] for row in rows) else _DIFFERS
+    agree = all(row["same_route"] and (row["as_reported"] or row["close"]) for row in rows)
+    return 0 if agree else _DIFFERS
 
 
 def parted(file: Path) -> tuple[list[str], dict[str, str]]:
@@ -232,15 +233,14 @@ def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> lis
 
     `same_route` and `same_k` are the fresh service's against the warmed one's, `measured_route` against that
     of the one that was calibrated; `as_reported` is whether the recommended policy's route is the report's,
-    true where the report does not know the task.
+    true where the report does not know the task; `close` is whether the report calls its route so.
     """
-    expected = {
-        one["task"]: one["route"] for one in report["policy"]["expected"] if one["temperature"] == "low"
-    }
+    expected = {one["task"]: one for one in report["policy"]["expected"] if one["temperature"] == "low"}
     rows = []
     for domain, warmed in decided["warmed"].items():
         fresh, recommended = decided["fresh"][domain], decided["recommended"][domain]
-        reported = expected.get(recommended["task"])
+        told = expected.get(recommended["task"], {})
+        reported = told.get("route")
         rows.append(
             {
                 "domain": domain,
@@ -251,6 +251,7 @@ def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> lis
                 "measured_route": fresh["route"] == decided["measured"][domain]["route"],
                 "reported": reported,
                 "as_reported": reported in {None, recommended["route"]},
+                "close": bool(told.get("close")),
             }
         )
     return rows

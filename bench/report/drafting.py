@@ -61,18 +61,26 @@ def calibrated_start(document: Document) -> str:
     rows = document["rows"]
     sides = [side for side in ("measured", "warmed", "fresh", "recommended") if side in rows[0]]
     counts = [sum(row[key] for row in rows) for key in ("same_route", "same_k", "as_reported")]
+    others = [row for row in rows if not row["as_reported"]]
+    close = f", and it calls {sum(row.get('close', False) for row in others)} of the others close" * bool(
+        others
+    )
     told = [
-        {"prompts of": row["domain"], "task": row["task"], "report": row["reported"] or "(task unknown)"}
+        {"prompts of": row["domain"], "task": row["task"], "report": _reported(row)}
         | {side: _arm(row[side]) for side in sides}
         for row in rows
     ]
     columns = ["prompts of", "task", *sides, "report"]
     return (
         f"Of {len(rows)} domains the fresh service took the warmed one's route for {counts[0]} and its k for "
-        f"{counts[1]}; under the recommended policy {counts[2]} went where the report says. In "
+        f"{counts[1]}; under the recommended policy {counts[2]} went where the report says{close}. In "
         f"brackets: the speedup each expected of drafts.\n\n"
         f"{table(told, [(name, word(name)) for name in columns])}"
     )
+
+
+def _reported(row: Mapping[str, Any]) -> str:
+    return (row["reported"] or "(task unknown)") + ", close" * row.get("close", False)
 
 
 def _arm(decision: Mapping[str, Any]) -> str:

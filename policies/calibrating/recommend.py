@@ -22,6 +22,7 @@ from policies.yaml_edit import with_values
 
 _NO_CHANCE: Final = (1.0, 1.0, 1.0)
 """Draws that neither hold a request out nor explore."""
+_CLOSE: Final = 1.05
 _STEADY: Final = 1e15
 """A half-life in which nothing decays."""
 
@@ -38,6 +39,8 @@ class Expected(NamedTuple):
         reason: The decision's.
         alpha: Effective acceptance that was believed; None where no drafts were compared.
         speedup: Time on the best plain arm over that on the drafting one.
+        close: Whether drafts that are worth 5 % more, or 5 % less, would take the other route. Moments of a
+            machine differ by as much, so a service may well decide otherwise.
     """
 
     task: str
@@ -48,6 +51,7 @@ class Expected(NamedTuple):
     reason: str
     alpha: float | None
     speedup: float | None
+    close: bool = False
 
 
 class Recommended(NamedTuple):
@@ -220,15 +224,14 @@ def expected_arms(policy: RoutingPolicy, known: Known) -> Iterator[Expected]:
             for pool in pools
             if pool.max_k > 0
         }
-        made = decide(
-            Context(
-                policy=effective,
-                pools=pools,
-                estimates=estimates,
-                draws=_NO_CHANCE,
-                work=known.work.get(task, Work()),
-            )
+        context = Context(
+            policy=effective,
+            pools=pools,
+            estimates=estimates,
+            draws=_NO_CHANCE,
+            work=known.work.get(task, Work()),
         )
+        made = decide(context)
         yield Expected(
             task,
             temperature,
@@ -238,4 +241,13 @@ def expected_arms(policy: RoutingPolicy, known: Known) -> Iterator[Expected]:
             made.reason.value,
             made.alpha,
             made.expected_speedup,
+            any(decide(one).route != made.route for one in _had_drafts_been_worth_other(context)),
         )
+
+
+def _had_drafts_been_worth_other(context: Context) -> Iterator[Context]:
+    """The same request where a twentieth less, or more, of a speedup is asked for."""
+    objective = context.policy.objective
+    for factor in (1 / _CLOSE, _CLOSE):
+        other = objective.model_copy(update={"min_speedup": objective.min_speedup * factor})
+        yield replace(context, policy=replace(context.policy, objective=other))

@@ -145,6 +145,7 @@ def _summary(made: Results, output: Path) -> str:
     lines = [*made.warnings, *made.notes]
     lines += [
         f"{one.task} at {one.temperature} temperature: {one.route}, {one.profile} k={one.k}"
+        + (" (close)" if one.close else "")
         for one in made.policy.expected
     ]
     lines += [

@@ -110,7 +110,8 @@ def sections(results: Results) -> Iterator[Section]:
         text=(
             (
                 "In policy.yaml. An idle service that knows this calibration sends requests so; under load, "
-                "and as it learns, it decides anew each time."
+                "and as it learns, it decides anew each time. Where a route is close, drafts worth 5 % more "
+                "or less would take the other one: a service may well do so."
             ),
         ),
         items=results.policy.changes or ("nothing to change",),
@@ -119,7 +120,7 @@ def sections(results: Results) -> Iterator[Section]:
             (
                 one.task,
                 one.temperature,
-                one.route,
+                f"{one.route}, close" if one.close else one.route,
                 one.profile,
                 str(one.k),
                 UNKNOWN if one.alpha is None else f"{one.alpha:.2f}",

@@ -48,8 +48,16 @@ def test_what_differs_is_told_apart() -> None:
     assert row["same_route"]
     (row,) = compared(REPORT, decided(recommended=drafts))
     assert (row["same_route"], row["as_reported"]) == (True, False)
+    assert not row["close"]
     (row,) = compared(REPORT, decided(recommended={**drafts, "task": "new"}))
     assert row["as_reported"]
+
+
+def test_a_route_that_the_report_calls_close_is_told() -> None:
+    """It counts as another one all the same."""
+    close = {"policy": {"expected": [{**REPORT["policy"]["expected"][0], "close": True}]}}
+    (row,) = compared(close, decided(recommended={"route": "speculative", "profile": "ngram", "k": 2}))
+    assert (row["as_reported"], row["close"]) == (False, True)
 
 
 def test_one_prompt_of_every_domain_is_kept_from_the_calibration(tmp_path: Path) -> None:

@@ -43,6 +43,21 @@ def test_what_pays_is_speculative_and_what_does_not_is_vanilla() -> None:
     assert routes == {"code": ("speculative", "ngram"), "creative": ("vanilla", "vanilla")}
 
 
+def test_routes_about_where_drafts_begin_to_pay_are_close() -> None:
+    """From creative text to code the route changes once, and is close on both sides of that."""
+    found = []
+    for alpha in (0.05, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.9):
+        known = KNOWN._replace(cells=cells(answers(alpha, prompts=20), top_p=1.0))
+        (one,) = recommended(POLICY, "mine", known).expected
+        found.append((one.route, one.close))
+    routes = [route for route, _ in found]
+    begins = routes.index("speculative")
+    assert routes == ["vanilla"] * begins + ["speculative"] * (len(routes) - begins)
+    assert found[begins - 1][1] or found[begins][1]
+    assert not found[0][1]
+    assert not found[-1][1]
+
+
 @pytest.mark.parametrize("mode", ["adaptive", "threshold"])
 def test_the_policy_validates_keeps_its_comments_and_routes_as_said(mode: str) -> None:
     """Bands lie around the break-even, so that threshold mode chooses the same."""
