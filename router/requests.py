@@ -34,7 +34,7 @@ TENANT_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 """What a tenant may be called: safe in headers, metrics labels and store keys."""
 MAX_K = 32
 LEAST_WEIGHT = 0.001
-"""Less would be lost where counters are rounded."""
+"""One of a thousand answers to a prompt."""
 _MAX_NAME = 64
 _DEFAULT_TEMPERATURE = 1.0
 
