@@ -62,9 +62,8 @@ def calibrated_start(document: Document) -> str:
     sides = [side for side in ("measured", "warmed", "fresh", "recommended") if side in rows[0]]
     counts = [sum(row[key] for row in rows) for key in ("same_route", "same_k", "as_reported")]
     others = [row for row in rows if not row["as_reported"]]
-    close = f", and it calls {sum(row.get('close', False) for row in others)} of the others close" * bool(
-        others
-    )
+    called = sum(row.get("close", False) for row in others)
+    close = f", and it calls {called} of the others close" if others else ""
     told = [
         {"prompts of": row["domain"], "task": row["task"], "report": _reported(row)}
         | {side: _arm(row[side]) for side in sides}
@@ -80,7 +79,8 @@ def calibrated_start(document: Document) -> str:
 
 
 def _reported(row: Mapping[str, Any]) -> str:
-    return (row["reported"] or "(task unknown)") + ", close" * row.get("close", False)
+    close = ", close" if row.get("close") else ""
+    return f"{row['reported'] or '(task unknown)'}{close}"
 
 
 def _arm(decision: Mapping[str, Any]) -> str:
