@@ -100,8 +100,9 @@ def _node(events: _Events, event: Any, source: str) -> yaml.Node:
     events.depth += 1
     node: yaml.Node
     if kind is yaml.ScalarEvent:
-        tag = _RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)
-        node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, style=event.style)
+        text = _whole_characters(event, source)
+        tag = _RESOLVER.resolve(yaml.ScalarNode, text, event.implicit)
+        node = yaml.ScalarNode(tag, text, event.start_mark, event.end_mark, style=event.style)
     elif kind is yaml.SequenceStartEvent:
         node = _sequence(events, event, source)
     else:
@@ -110,6 +111,21 @@ def _node(events: _Events, event: Any, source: str) -> yaml.Node:
     if event.tag is not None:
         return yaml.ScalarNode(TAGGED, event.tag, event.start_mark, event.end_mark)
     return node
+
+
+def _whole_characters(event: Any, source: str) -> str:
+    """A scalar's text. JSON escapes a character beyond U+FFFF as two halves, which PyYAML leaves apart."""
+    text: str = event.value
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            message = "an escape stands for half of a character"
+            hint = "write the character itself"
+            raise PolicyError([_at(source, event.start_mark, message, hint)]) from None
+    return text
 
 
 def _sequence(events: _Events, start: Any, source: str) -> yaml.SequenceNode:

@@ -216,3 +216,27 @@ def test_problems_come_in_the_order_of_the_file_and_once_each() -> None:
     first, second = Problem("p", 1, 2, "a", "x"), Problem("p", 3, 1, "b", "y", "z")
     error = PolicyError([second, first, second])
     assert (error.problems, str(error)) == ((first, second), "p:1:2: a: x\np:3:1: b: y; z")
+
+
+WITH_DESCRIPTION = """\
+{"apiVersion": "specroute/v1", "kind": "RoutingPolicy", "metadata": {"name": "n"}, "spec": {},
+ "%s": "%s"}
+"""
+
+
+@pytest.mark.parametrize(("key", "value"), [(r"\ud83d\ude00", "x"), ("x", r"\ud83d\ude00")])
+def test_json_that_escapes_a_character_in_two_halves_is_read(key: str, value: str) -> None:
+    """As every program writes it that keeps to ASCII; the only problem is the key nobody knows."""
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(WITH_DESCRIPTION % (key, value), "json")
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.message) == (2, "unknown key")
+
+
+@pytest.mark.parametrize(("key", "value"), [(r"\ud83d", "x"), ("x", r"\ude00\ud83d")])
+def test_half_of_a_character_is_refused(key: str, value: str) -> None:
+    """Where it stands, whether in a key or in a value."""
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(WITH_DESCRIPTION % (key, value), "json")
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.message) == (2, "an escape stands for half of a character")
