@@ -3,18 +3,22 @@
     python -m bench.calibrated_start spec_bench.jsonl --out calibrated --budget 20
 
 Starts the embedded deployment and runs `specroute calibrate` on all prompts but the last of every domain.
-That one is then asked four services, as each decides, without exploration:
+That one is then asked five services, as each decides, without exploration:
 
-1. `measured`: the one that was calibrated. It saw each prompt some ten times, and takes that for ten prompts;
+1. `measured`: the one that was calibrated;
 2. `warmed`: a new one with an empty store that answered the calibration's prompts once, as traffic;
-3. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
-4. `recommended`: the same under the recommended policy, which the report says where it sends each task.
+3. `again`: another such one, by which chance of the two is told from a difference to the others;
+4. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
+5. `recommended`: the same under the recommended policy, which the report says where it sends each task.
 
-Prints a row for each domain, writes calibrated.json, and leaves calibration and report in the folder. The
-same command goes on where it stopped. Exit code 1 where a fresh service takes another route than the warmed
-one, or the recommended policy another than its report says where the report does not call it close; 2 where
-something given is wrong. Routes and k are compared, not pools: k = 0 is the same on every pool whose drafter
-copies, and which of them has a prompt's prefix decides between them.
+What each knew before is compared: these answers weigh a thousandth of one as evidence, or a service would
+know more at the last domain than at the first, and all evidence lasts, with a half-life of 24 hours.
+
+Prints a row for each domain, writes calibrated.json with what each side ran on, and leaves calibration and
+report in the folder. The same command goes on where it stopped. Exit code 1 where a fresh service takes
+another route than warmed ones that agree, or the recommended policy another than its report says where the
+report does not call it close; 2 where something given is wrong. Routes and k are compared, not pools: k = 0
+is the same on every pool whose drafter copies, and which has a prompt's prefix decides between them.
 """
 
 from __future__ import annotations
@@ -33,11 +37,13 @@ import yaml
 from bench.results import BenchError, Recording, write
 from bench.serving import Serving, policy
 
-SIDES: Final = ("measured", "warmed", "fresh", "recommended")
+SIDES: Final = ("measured", "warmed", "again", "fresh", "recommended")
 _NO_CHANCE: Final = {"share": 0, "max_share": 0}
+_LASTING: Final = "24h"
 _TIMEOUT: Final = httpx.Timeout(600, connect=10)
 _MAX_TOKENS: Final = 64
 """Like the answers of the calibration: how long an answer may get has a part in decisions."""
+_NEXT_TO_NOTHING: Final = "0.001"
 _DIFFERS: Final = 1
 _BAD_INPUT: Final = 2
 
@@ -57,14 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest, asked = parted(given.prompts)
         calibrating = written(given.out / "prompts.jsonl", rest)
         recording = Recording("calibrated-start", {"budget_min": given.budget, "domains": len(asked)})
-        report, decided = measured(given, calibrating, asked)
-        rows = compared(report, decided)
-        write(given.out, "calibrated", recording.document({"rows": rows}))
+        report, kept = measured(given, calibrating, asked)
+        rows = compared(report, kept.sides)
+        write(given.out, "calibrated", recording.document({"rows": rows, "sides": kept.ran}))
     except BenchError as error:
         print(error, file=sys.stderr)
         return _BAD_INPUT
     print(*(json.dumps(row) for row in rows), sep="\n")
-    agree = all(row["same_route"] and (row["as_reported"] or row["close"]) for row in rows)
+    agree = all(
+        (row["same_route"] or row["warmed_differ"]) and (row["as_reported"] or row["close"]) for row in rows
+    )
     return 0 if agree else _DIFFERS
 
 
@@ -112,7 +120,7 @@ def written(file: Path, lines: Sequence[str]) -> Path:
 
 def measured(
     given: argparse.Namespace, prompts: Path, asked: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, Decisions]]:
+) -> tuple[dict[str, Any], Kept]:
     """The calibration's report, and what each service decides.
 
     Raises:
@@ -121,44 +129,57 @@ def measured(
     profiles: dict[str, Any] = {}
     if given.profiles is not None:
         profiles = {"profiles": yaml.safe_load(given.profiles.read_text("utf-8"))["profiles"]}
-    under = policy("calibrated", exploration=_NO_CHANCE)
+    under = policy("calibrated", exploration=_NO_CHANCE, acceptance={"half_life": _LASTING})
     output = given.out / "calibration"
-    decided = _Kept(given.out / "decided.json")
+    decided = Kept(given.out / "decided.json")
 
     def decide(side: str, args: Mapping[str, Any], policy_of: Any, before: Callable[[str], None]) -> None:
         if side in decided.sides:
             return
         service = Serving(given.out / side, args, policy_of)
+        recording = Recording(side, {})
         try:
             service.start()
             service.wait_until_ready()
             service.wait_until_rehearsed()
             before(service.url)
-            decided.keep(side, decisions(service.url, asked))
+            decided.keep(side, decisions(service.url, asked), recording)
         finally:
             service.end()
 
     decide("measured", profiles, under, lambda url: calibrated(prompts, url, output, given.budget))
-    decide("warmed", profiles, under, lambda url: warmed(url, used(prompts, output / "journal.jsonl")))
+    for side in ("warmed", "again"):
+        decide(side, profiles, under, lambda url: warmed(url, used(prompts, output / "journal.jsonl")))
     seeded = {**profiles, "calibration": str((output / "calibration.json").absolute())}
     decide("fresh", seeded, under, lambda _: None)
     recommended = yaml.safe_load((output / "policy.yaml").read_text("utf-8"))
     decide("recommended", seeded, recommended, lambda _: None)
     report: dict[str, Any] = json.loads((output / "results.json").read_text("utf-8"))
-    return report, decided.sides
+    return report, decided
 
 
-class _Kept:
-    """What services decided, in a file, so that a run goes on where it was stopped."""
+class Kept:
+    """What services decided, in a file, so that a run goes on where it was stopped.
+
+    Attributes:
+        sides: The decisions of each.
+        ran: When each was started, at which commit, for how long, and the machine's load.
+    """
 
     def __init__(self, file: Path) -> None:
+        """What the file has, if it is there."""
         self._file = file
-        self.sides: dict[str, Decisions] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        self.sides: dict[str, Decisions] = known.get("decided", {})
+        self.ran: dict[str, Mapping[str, Any]] = known.get("ran", {})
 
-    def keep(self, side: str, found: Decisions) -> None:
+    def keep(self, side: str, found: Decisions, recording: Recording) -> None:
         """Add a service's decisions."""
         self.sides[side] = found
-        written(self._file, [json.dumps(self.sides, indent=1)])
+        told = recording.document({})
+        load = {"load": told["machine"]["load"], "load_after": told["machine"]["load_after"]}
+        self.ran[side] = {name: told[name] for name in ("date", "seconds", "commit")} | load
+        written(self._file, [json.dumps({"decided": self.sides, "ran": self.ran}, indent=1)])
 
 
 def calibrated(prompts: Path, url: str, output: Path, budget: float) -> None:
@@ -196,22 +217,23 @@ def warmed(url: str, texts: Sequence[str]) -> None:
 
 
 def decisions(url: str, asked: Mapping[str, str]) -> Decisions:
-    """What becomes of one greedy request of every domain.
+    """What becomes of one greedy request of every domain, of which the service learns next to nothing.
 
     Raises:
         BenchError: The service does not answer.
     """
     keys = ("task", "route", "profile", "k", "alpha", "expected_speedup", "reason")
-    told = asked_of(url, asked.values())
+    told = asked_of(url, asked.values(), weight=_NEXT_TO_NOTHING)
     return {domain: {key: one[key] for key in keys} for domain, one in zip(asked, told, strict=True)}
 
 
-def asked_of(url: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The details of the service's answer to each text, greedy.
+def asked_of(url: str, texts: Iterable[str], *, weight: str = "1") -> Iterator[dict[str, Any]]:
+    """The details of the service's answer to each text, greedy; each counts as evidence by its weight.
 
     Raises:
         BenchError: The service does not answer.
     """
+    headers = {"X-Specroute-Details": "1", "X-Specroute-Weight": weight}
     try:
         with httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False) as client:
             model = client.get("/v1/models").raise_for_status().json()["data"][0]["id"]
@@ -222,7 +244,7 @@ def asked_of(url: str, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
                     "temperature": 0,
                     "max_tokens": _MAX_TOKENS,
                 }
-                answer = client.post("/v1/chat/completions", json=body, headers={"X-Specroute-Details": "1"})
+                answer = client.post("/v1/chat/completions", json=body, headers=headers)
                 yield answer.raise_for_status().json()["specroute"]
     except (httpx.HTTPError, LookupError, ValueError) as error:
         raise BenchError(f"the service does not answer ({error!r})") from error
@@ -232,13 +254,14 @@ def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> lis
     """A row for each domain: what each service decided, and what the report says of the policy it recommends.
 
     `same_route` and `same_k` are the fresh service's against the warmed one's, `measured_route` against that
-    of the one that was calibrated; `as_reported` is whether the recommended policy's route is the report's,
-    true where the report does not know the task; `close` is whether the report calls its route so.
+    of the one that was calibrated; `warmed_differ` is whether the two warmed ones take different routes, so
+    that a fresh one cannot be like both; `as_reported` is whether the recommended policy's route is the
+    report's, true where the report does not know the task; `close` is whether the report calls it so.
     """
     expected = {one["task"]: one for one in report["policy"]["expected"] if one["temperature"] == "low"}
     rows = []
     for domain, warmed in decided["warmed"].items():
-        fresh, recommended = decided["fresh"][domain], decided["recommended"][domain]
+        again, fresh, recommended = (decided[side][domain] for side in ("again", "fresh", "recommended"))
         told = expected.get(recommended["task"], {})
         reported = told.get("route")
         rows.append(
@@ -247,6 +270,7 @@ def compared(report: Mapping[str, Any], decided: Mapping[str, Decisions]) -> lis
                 "task": warmed["task"],
                 **{side: decided[side][domain] for side in SIDES},
                 "same_route": fresh["route"] == warmed["route"],
+                "warmed_differ": again["route"] != warmed["route"],
                 "same_k": fresh["k"] == warmed["k"],
                 "measured_route": fresh["route"] == decided["measured"][domain]["route"],
                 "reported": reported,

@@ -6,7 +6,7 @@ Everything is bounded, forgets the longest unused first, and is told the time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -105,24 +105,35 @@ class _Conversations:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The memory of one router."""
+    """The memory of one router.
 
+    `starting` are routes by task, of a calibration: until a tenant's first request of the task it is taken to
+    have settled on them long ago.
+    """
+
+    starting: Mapping[str, Route] = field(default_factory=dict)
     _settled: Recent[tuple[str, str], _Settled] = field(default_factory=lambda: Recent(MAX_TASKS))
     _traffic: Recent[str, _Traffic] = field(default_factory=lambda: Recent(MAX_TASKS))
     _turns: _Conversations = field(default_factory=_Conversations)
 
     def last(self, tenant: str, task: str, now_s: float) -> Last | None:
         """What evidence favoured for this tenant and task before; None where nothing was decided yet."""
-        settled = self._settled.get((tenant, task))
+        settled = self._settled_on(tenant, task)
         return None if settled is None else Last(settled.route, max(0.0, now_s - settled.since_s))
 
     def settle(self, tenant: str, task: str, route: Route, now_s: float) -> None:
         """Note what evidence favours; the first choice counts as an old one, nothing was changed."""
-        before = self._settled.get((tenant, task))
+        before = self._settled_on(tenant, task)
         since_s = now_s if before is not None else float("-inf")
         if before is not None and before.route == route:
             since_s = before.since_s
         self._settled.set((tenant, task), _Settled(route, since_s))
+
+    def _settled_on(self, tenant: str, task: str) -> _Settled | None:
+        settled = self._settled.get((tenant, task))
+        if settled is None and (route := self.starting.get(task)) is not None:
+            return _Settled(route, float("-inf"))
+        return settled
 
     def arrived(self, task: str, now_s: float) -> float:
         """Count a request of the task; how many came before it, older ones weighing less."""

@@ -19,7 +19,7 @@ from router.canary import Canary
 from router.canary_metrics import CanaryCollector
 from router.canary_watch import CanaryWatch
 from router.capture import Capture, CaptureCollector, opened_capture
-from router.costs import read_calibration
+from router.costs import read_calibration, read_routes
 from router.dashboard import About, Dashboard, Sources
 from router.deciding import Decider
 from router.decision_log import DecisionLog, opened_log
@@ -86,12 +86,13 @@ def compose(
     clock: Callable[[], float] = time.time,
 ) -> Parts:
     """The parts of one router over its pools. `clients` has an entry for every profile of the settings."""
+    calibration = Path(settings.calibration) if settings.calibration else None
     pools = Pools(
         [(profile, clients[profile.name]) for profile in settings.profiles],
-        calibration=read_calibration(Path(settings.calibration)) if settings.calibration else None,
+        calibration=read_calibration(calibration) if calibration else None,
         silence_s=settings.failover.silence_s,
     )
-    expectations = Expectations()
+    expectations = Expectations(read_routes(calibration) if calibration else None)
     tenants = Tenants(settings.tenancy)
     preferences = tenants.preferences.get
     policies = PolicySource(

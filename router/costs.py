@@ -16,15 +16,19 @@ from policies.cost import (
     Calibrated,
     CalibrationError,
     Fit,
+    Pace,
     Rehearsals,
     StepLoad,
     StepMoments,
     StepTime,
+    believed_pace,
     calibrated_profile,
     fit,
     parse_acceptance,
     parse_calibration,
+    parse_routes,
 )
+from policies.decide import Route
 from replicas.profiles import Profile
 
 _log = logging.getLogger(__name__)
@@ -83,13 +87,28 @@ class PoolCost:
         """How long a pass takes, in seconds."""
         return self._fit.step_time
 
-    def believed(self, now_s: float, fastest_s: float | None) -> StepTime:
-        """The step time to decide with; `fastest_s` is a plain pass of the fastest pool measured of late.
+    def pace(self, now_s: float) -> Pace | None:
+        """How fast it is beside its calibration; None where it has none.
 
-        A pool that looks slow gets no requests, so nobody would learn that it is not. The longer one has been
-        idle the more it is taken to be as fast as the fastest, until it is tried again. One that was never
-        measured has its profile's shape on the others' machine.
+        A pool that looks slow gets no requests, so nobody would learn that it is not. So steps count for
+        less the longer ago the last one was.
         """
+        if self._start != "calibration":
+            return None
+        expected_s = self._seed.seconds(_USUAL)
+        return Pace(self.usual_s / expected_s if expected_s > 0 else 0.0, self.steps * self._lately(now_s))
+
+    def believed(self, now_s: float, fastest_s: float | None, shared: float = 1.0) -> StepTime:
+        """The step time to decide with.
+
+        A calibrated pool is believed to be apart from all of them, whose pace is `shared`, as its steps show
+        (`policies.cost.pace`). Any other is compared with `fastest_s`, a plain pass of the fastest pool that
+        was measured of late: the longer it has been idle the more it is taken to be as fast, until it is
+        tried again. One that was never measured has its profile's shape on the others' machine.
+        """
+        if (pace := self.pace(now_s)) is not None:
+            slower = pace.slower if pace.slower > 0 else 1.0
+            return self.step_time.times(believed_pace(pace, shared) / slower)
         own_s = self.usual_s
         if fastest_s is None or own_s <= 0:
             return self.step_time
@@ -97,8 +116,11 @@ class PoolCost:
             return self.step_time.times(fastest_s / own_s)
         if own_s <= fastest_s:
             return self.step_time
-        doubt = 1.0 - decay_factor(now_s - self._moved_s, _IDLE_HALF_LIFE_S)
-        return self.step_time.times((fastest_s / own_s) ** doubt)
+        return self.step_time.times((fastest_s / own_s) ** (1.0 - self._lately(now_s)))
+
+    def _lately(self, now_s: float) -> float:
+        """1 while steps are reported, halving with every minute without."""
+        return decay_factor(now_s - self._moved_s, _IDLE_HALF_LIFE_S)
 
     @property
     def usual_s(self) -> float:
@@ -204,6 +226,15 @@ def read_acceptance(path: Path) -> Mapping[CellKey, Mapping[str, float]]:
         CalibrationError: It cannot be read or used; one line.
     """
     return parse_acceptance(_text(path), str(path))
+
+
+def read_routes(path: Path) -> Mapping[str, Route]:
+    """The routes that the calibration file at `path` starts with, by task.
+
+    Raises:
+        CalibrationError: It cannot be read or used; one line.
+    """
+    return parse_routes(_text(path), str(path))
 
 
 def _text(path: Path) -> bytes:

@@ -25,6 +25,8 @@ _BUCKETS: Final[tuple[TemperatureBucket, ...]] = get_args(TemperatureBucket)
 _FRESH_S: Final = 60.0
 """What is expected only starts a reference; as soon as there is one, it is not asked for."""
 _MAX_KEPT: Final = 2_000
+_TRAFFIC: Final = 1.0
+"""The weight of a request that counts whole. Who sends less asks the same many times, as calibrations do."""
 _CUT_AT_ONCE: Final = 200
 """Cells, some 2 ms."""
 
@@ -72,7 +74,7 @@ class Drifting:
     def on_outcome(self, outcome: Outcome) -> None:
         """Take in one request: its task as traffic, and its steps where they are evidence."""
         ending, decision = outcome.ending, outcome.decision
-        if outcome.result != "completed" or ending is None:
+        if outcome.result != "completed" or ending is None or outcome.request.hints.weight < _TRAFFIC:
             return
         self._act(self._monitor.arrived(outcome.task, outcome.at_s), outcome.at_s)
         if not ending.counted or decision.k < 1 or decision.profile in self._replayed:
@@ -94,6 +96,8 @@ class Drifting:
     ) -> None:
         """Learn from a replayed answer, then watch it."""
         self._learning.record_replay(profile, origin, counters, now_s)
+        if origin.weight < _TRAFFIC:
+            return
         key = origin.cell(profile)._replace(tenant=None)
         self._note_cuts(key, now_s)
         events = self._monitor.observe_counts(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from policies.cost import OutputLengths, PredictionError, PromptLengths, ServiceTimes
-from policies.decide import Score, Work
+from policies.decide import Route, Score, Work
 from policies.memory import Home, Memory
 from router.outcomes import Outcome
 from router.requests import RoutedRequest
@@ -18,8 +18,9 @@ _CUT = "length"
 class Expectations:
     """Learns lengths and times from outcomes, and keeps the router's memory of choices and conversations."""
 
-    def __init__(self) -> None:
-        self.memory = Memory()
+    def __init__(self, starting: Mapping[str, Route] | None = None) -> None:
+        """`starting` are the routes to begin with, by task."""
+        self.memory = Memory(starting or {})
         self.predictions = PredictionError()
         self._outputs = OutputLengths()
         self._prompts = PromptLengths()

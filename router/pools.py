@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from policies import decide
-from policies.cost import Calibrated
+from policies.cost import Calibrated, shared_pace
 from policies.ejection import Ejections
 from policies.inflight import PLAIN, Part
 from replicas.frames import Call, Frame, ReplicaBusyError, ReplicaError
@@ -160,8 +160,10 @@ class Pools:
         ]
         # Where passes vary more than they take, a fit may put all of their time down to something else.
         fastest_s = min((seconds for seconds in plain_s if seconds > 0), default=None)
+        paces = [state.cost.pace(now_s) for state in self._states.values()]
+        shared = shared_pace(pace for pace in paces if pace is not None)
         for state in self._states.values():
-            state.step_time = state.cost.believed(now_s, fastest_s)
+            state.step_time = state.cost.believed(now_s, fastest_s, shared)
 
     async def _poll(self, state: PoolState) -> None:
         if await self._poller.poll(state):

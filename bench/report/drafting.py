@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from bench.calibrated_start import SIDES
 from bench.methods import tables
 from bench.methods.pools import markdown as pools_markdown
 from bench.report.tables import table, word
@@ -59,8 +60,10 @@ def refresh(document: Document) -> str:
 def calibrated_start(document: Document) -> str:
     """The rows of `python -m bench.calibrated_start`."""
     rows = document["rows"]
-    sides = [side for side in ("measured", "warmed", "fresh", "recommended") if side in rows[0]]
+    sides = [side for side in SIDES if side in rows[0]]
     counts = [sum(row[key] for row in rows) for key in ("same_route", "same_k", "as_reported")]
+    differ = sum(row.get("warmed_differ", False) for row in rows)
+    chance = f" (two warmed ones take different routes for {differ})" if "again" in sides else ""
     others = [row for row in rows if not row["as_reported"]]
     called = sum(row.get("close", False) for row in others)
     close = f", and it calls {called} of the others close" if others else ""
@@ -71,9 +74,9 @@ def calibrated_start(document: Document) -> str:
     ]
     columns = ["prompts of", "task", *sides, "report"]
     return (
-        f"Of {len(rows)} domains the fresh service took the warmed one's route for {counts[0]} and its k for "
-        f"{counts[1]}; under the recommended policy {counts[2]} went where the report says{close}. In "
-        f"brackets: the speedup each expected of drafts.\n\n"
+        f"Of {len(rows)} domains the fresh service took the warmed one's route for {counts[0]}{chance} and "
+        f"its k for {counts[1]}; under the recommended policy {counts[2]} went where the report says{close}. "
+        f"In brackets: the speedup each expected of drafts.\n\n"
         f"{table(told, [(name, word(name)) for name in columns])}"
     )
 

@@ -4,10 +4,12 @@ from policies.calibrating.averages import Average
 from policies.calibrating.by_side import SideResult
 from policies.calibrating.cells import cells
 from policies.calibrating.domains import DomainResult, domain_results
+from policies.calibrating.expected import Expected, starting_routes
 from policies.calibrating.figures import Figure
+from policies.calibrating.known import Known
 from policies.calibrating.measured import Measured, Side
 from policies.calibrating.plan import Block, PoolFacts, Wanted, blocks, sides
-from policies.calibrating.recommend import Expected, Known, Recommended, recommended
+from policies.calibrating.recommend import Recommended, recommended
 from policies.calibrating.sampling import SamplingResult, sampling_results
 from policies.calibrating.surface import Point, contexts_ran, file_entries, surface, typical_context
 
@@ -34,6 +36,7 @@ __all__ = [
     "recommended",
     "sampling_results",
     "sides",
+    "starting_routes",
     "surface",
     "typical_context",
 ]

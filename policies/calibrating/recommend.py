@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from policies.acceptance import Estimate, pooled
 from policies.base import CHOOSING_MODES
-from policies.calibrating.plan import PoolFacts
-from policies.cells import CellDelta, CellKey, TemperatureBucket
-from policies.cost import Calibrated
-from policies.decide import Context, Pool, Work, decide
-from policies.learner import Drafter, Learner
+from policies.calibrating.expected import Expected, expected_arms
+from policies.calibrating.known import Known
+from policies.cells import CellKey
 from policies.loading import PolicyError, parse_policy
-from policies.memory_evidence import MemoryEvidence
 from policies.resolve import resolve
 from policies.schema import RoutingPolicy
 from policies.suggest import Evidence, changes, suggest
 from policies.yaml_edit import with_values
-
-_NO_CHANCE: Final = (1.0, 1.0, 1.0)
-"""Draws that neither hold a request out nor explore."""
-_CLOSE: Final = 1.05
-_STEADY: Final = 1e15
-"""A half-life in which nothing decays."""
-
-
-class Expected(NamedTuple):
-    """Where the recommended policy sends an idle service's request of a task, knowing the calibration.
-
-    Attributes:
-        task: The task.
-        temperature: Its bucket.
-        route: `speculative` or `vanilla`.
-        profile: The pool.
-        k: Draft tokens per step.
-        reason: The decision's.
-        alpha: Effective acceptance that was believed; None where no drafts were compared.
-        speedup: Time on the best plain arm over that on the drafting one.
-        close: Whether drafts that are worth 5 % more, or 5 % less, would take the other route. Moments of a
-            machine differ by as much, so a service may well decide otherwise.
-    """
-
-    task: str
-    temperature: TemperatureBucket
-    route: str
-    profile: str
-    k: int
-    reason: str
-    alpha: float | None
-    speedup: float | None
-    close: bool = False
 
 
 class Recommended(NamedTuple):
@@ -60,44 +24,6 @@ class Recommended(NamedTuple):
     text: str
     changes: tuple[str, ...]
     expected: tuple[Expected, ...]
-
-
-class Known(NamedTuple):
-    """What a calibration knows.
-
-    Attributes:
-        pools: The pools.
-        costs: Their step times.
-        cost_errors: The relative error of what many passes take together, by pool.
-        cells: Counters of acceptance of the `tenant`.
-        tenant: Whose requests they were.
-        work: What a request of a task asks for, by task.
-    """
-
-    pools: Sequence[PoolFacts]
-    costs: Mapping[str, Calibrated]
-    cost_errors: Mapping[str, float]
-    cells: Mapping[CellKey, Mapping[str, float]]
-    tenant: str
-    work: Mapping[str, Work]
-
-    def learner(self) -> Learner:
-        """Believes what a router does that starts from the calibration."""
-        evidence = MemoryEvidence()
-        for key, counts in self.cells.items():
-            delta = CellDelta(_STEADY, counts, {})
-            evidence.record({key._replace(tenant=None): delta}, 0.0)
-            evidence.record({key: delta}, 0.0)
-        return Learner(evidence, {pool.profile: Drafter(pool.method, pool.max_k) for pool in self.pools})
-
-    def context(self) -> float:
-        """Tokens of context, about, half-way through an answer."""
-        lengths = [one.prompt_tokens + one.output_tokens / 2 for one in self.work.values()]
-        return sum(lengths) / len(lengths) if lengths else 0.0
-
-    def tasks(self) -> list[tuple[str, TemperatureBucket]]:
-        """The tasks and temperatures that something is known of."""
-        return list(dict.fromkeys((key.task, key.temperature) for key in self.cells))
 
 
 def recommended(text: str, source: str, known: Known) -> Recommended:
@@ -192,62 +118,3 @@ def _row(profile: str, task: str, believed: Estimate, steps: float, replayed: fl
         steps=steps,
         replayed_requests=replayed,
     )
-
-
-def expected_arms(policy: RoutingPolicy, known: Known) -> Iterator[Expected]:
-    """What the router's own decision is for each task, on an idle service and without chance."""
-    learner = known.learner()
-    pools = tuple(
-        Pool(
-            pool.profile,
-            pool.max_k,
-            known.costs[pool.profile].step_time,
-            cost_error=known.cost_errors[pool.profile],
-            drafter_is_model=pool.is_model,
-            least_asked=pool.least_asked,
-            replicas=pool.replicas,
-            capacity=pool.capacity,
-        )
-        for pool in known.pools
-    )
-    for task, temperature in known.tasks():
-        effective = resolve(policy, tenant=known.tenant, task=task)
-        estimates = {
-            pool.profile: learner.estimate(
-                profile=pool.profile,
-                task=task,
-                temperature=temperature,
-                tenant=known.tenant,
-                policy=effective,
-                now_s=0.0,
-            )
-            for pool in pools
-            if pool.max_k > 0
-        }
-        context = Context(
-            policy=effective,
-            pools=pools,
-            estimates=estimates,
-            draws=_NO_CHANCE,
-            work=known.work.get(task, Work()),
-        )
-        made = decide(context)
-        yield Expected(
-            task,
-            temperature,
-            made.route,
-            made.profile,
-            made.k,
-            made.reason.value,
-            made.alpha,
-            made.expected_speedup,
-            any(decide(one).route != made.route for one in _had_drafts_been_worth_other(context)),
-        )
-
-
-def _had_drafts_been_worth_other(context: Context) -> Iterator[Context]:
-    """The same request where a twentieth less, or more, of a speedup is asked for."""
-    objective = context.policy.objective
-    for factor in (1 / _CLOSE, _CLOSE):
-        other = objective.model_copy(update={"min_speedup": objective.min_speedup * factor})
-        yield replace(context, policy=replace(context.policy, objective=other))

@@ -8,10 +8,12 @@ from policies.cost.calibration import (
     calibration,
     parse_acceptance,
     parse_calibration,
+    parse_routes,
 )
 from policies.cost.fit import SEED_ERROR, Fit, fit
 from policies.cost.latency import OutputLengths, PromptLengths, ServiceTimes, prefill_s, queue_wait_s
 from policies.cost.moments import StepMoments
+from policies.cost.pace import Pace, believed_pace, shared_pace
 from policies.cost.prediction import Accuracy, PredictionError
 from policies.cost.recorder import HALF_LIFE_STEPS, StepRecorder
 from policies.cost.rehearsals import Rehearsals
@@ -25,6 +27,7 @@ __all__ = [
     "CalibrationError",
     "Fit",
     "OutputLengths",
+    "Pace",
     "PredictionError",
     "PromptLengths",
     "Rehearsals",
@@ -35,12 +38,15 @@ __all__ = [
     "StepShape",
     "StepTime",
     "acceptance_entry",
+    "believed_pace",
     "calibrated_profile",
     "calibration",
     "fit",
     "parse_acceptance",
     "parse_calibration",
+    "parse_routes",
     "prefill_s",
     "queue_wait_s",
     "seed",
+    "shared_pace",
 ]

@@ -6,13 +6,16 @@
                             "break_even": [{"k": 4, "batch": 1, "context": 512, "alpha": 0.21,
                                             "half_width": 0.02, "measured": true}, …]}},
      "acceptance": [{"profile": "ngram", "task": "code", "temperature": "low", "tenant": "anonymous",
-                     "replayed": false, "counters": {"requests": 8, "steps": 310, …}}, …]}
+                     "replayed": false, "counters": {"requests": 8, "steps": 310, …}}, …],
+     "routes": {"code": "speculative", "creative": "vanilla", …}}
 
 What `GET /admin/v1/cost` answers is such a file, `specroute calibrate` writes one with all of it.
 Coefficients that are left out are 0. `break_even` follows from the step times, and is there for people: the
 effective acceptance at which drafts pay, null where none does, with half of its interval of 90 % and whether
 requests ran so; files of earlier versions lack these two. `acceptance` are additive counters as
 `policies.evidence` and `policies.replay` make them, of a tenant's requests of a task at a temperature.
+`routes` are those a router starts with, as if it had taken them before: hysteresis keeps them where what is
+known is too close to call.
 """
 
 from __future__ import annotations
@@ -109,6 +112,7 @@ class _File(_Part):
     machine: str = ""
     profiles: Mapping[str, _Profile]
     acceptance: tuple[_Cell, ...] = ()
+    routes: Mapping[str, Literal["speculative", "vanilla"]] = {}
 
 
 def parse_calibration(text: str | bytes, source: str) -> Mapping[str, Calibrated]:
@@ -134,6 +138,15 @@ def parse_acceptance(text: str | bytes, source: str) -> Mapping[CellKey, Mapping
         CalibrationError: It cannot be used; the message names `source` and the place.
     """
     return {cell.key: cell.counters for cell in _read(text, source).acceptance}
+
+
+def parse_routes(text: str | bytes, source: str) -> Mapping[str, Literal["speculative", "vanilla"]]:
+    """The routes to start with in a calibration file, by task; empty in files of earlier versions.
+
+    Raises:
+        CalibrationError: It cannot be used; the message names `source` and the place.
+    """
+    return _read(text, source).routes
 
 
 def acceptance_entry(key: CellKey, counters: Mapping[str, float]) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from policies.calibrating import (
     file_entries,
     recommended,
     sampling_results,
+    starting_routes,
     surface,
     typical_context,
 )
 from policies.calibrating.surface import CONTEXTS
-from policies.cells import CellKey
+from policies.cells import CellKey, temperature_bucket
 from policies.cost import Calibrated, acceptance_entry, calibration, parse_calibration
 from policies.decide import Work
 from router.calibrating.service import Facts
@@ -114,14 +115,18 @@ def results(
         tenant=measured[0].tenant if measured else "anonymous",
         work=work_by_task(measured),
     )
+    policy = recommended(found.policy, found.policy_name, known)
     return Results(
         about=about,
         domains=domains,
         sampling=varied,
         points=points,
         context=context,
-        policy=recommended(found.policy, found.policy_name, known),
-        file=file_content(told, points, counted),
+        policy=policy,
+        file={
+            **file_content(told, points, counted),
+            "routes": starting_routes(policy.expected, temperature_bucket(base[0])),
+        },
         warnings=[*warnings(domains), *_unmeasured(told), *_unsteady(told)],
         notes=list(sampling(varied)),
     )

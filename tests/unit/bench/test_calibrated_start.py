@@ -60,6 +60,15 @@ def test_a_route_that_the_report_calls_close_is_told() -> None:
     assert (row["as_reported"], row["close"]) == (False, True)
 
 
+def test_where_warmed_services_differ_a_fresh_one_cannot_be_like_both() -> None:
+    """It is told, and is no difference of the fresh one's."""
+    drafts = {"route": "speculative", "profile": "ngram", "k": 2}
+    (row,) = compared(REPORT, decided(again=drafts))
+    assert (row["same_route"], row["warmed_differ"]) == (True, True)
+    (row,) = compared(REPORT, decided(again=drafts, warmed=drafts))
+    assert (row["same_route"], row["warmed_differ"]) == (False, False)
+
+
 def test_one_prompt_of_every_domain_is_kept_from_the_calibration(tmp_path: Path) -> None:
     """The last, in every form that calibrate reads."""
     file = tmp_path / "prompts.jsonl"
@@ -120,7 +129,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Monk
     file.write_text('{"domain": "trivia", "prompt": "one"}\n{"domain": "trivia", "prompt": "two"}', "utf-8")
     assert main([str(file), "--out", str(tmp_path / "out")]) == 2
     assert main([str(file), "--out", str(tmp_path / "out")]) == 0
-    assert started == ["measured", "warmed", "one", "fresh", "fresh", "recommended"]
+    assert started == ["measured", "warmed", "one", "again", "one", "fresh", "fresh", "recommended"]
 
 
 def test_a_domain_of_one_prompt_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from calibrations import COSTS, DRAFT, NGRAM, VANILLA, answers
 
 from policies.calibrating import Known, cells, recommended
-from policies.calibrating.recommend import expected_arms
+from policies.calibrating.expected import Expected, expected_arms, starting_routes
 from policies.cells import CellKey, Origin
 from policies.decide import Work
 from policies.learner import Drafter, Learner
@@ -44,18 +44,39 @@ def test_what_pays_is_speculative_and_what_does_not_is_vanilla() -> None:
 
 
 def test_routes_about_where_drafts_begin_to_pay_are_close() -> None:
-    """From creative text to code the route changes once, and is close on both sides of that."""
+    """From creative text to code the route changes once, and plain decoding is close up to there."""
     found = []
-    for alpha in (0.05, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.9):
+    for alpha in (0.05, *(0.2 + 0.01 * step for step in range(40)), 0.9):
         known = KNOWN._replace(cells=cells(answers(alpha, prompts=20), top_p=1.0))
         (one,) = recommended(POLICY, "mine", known).expected
         found.append((one.route, one.close))
     routes = [route for route, _ in found]
     begins = routes.index("speculative")
     assert routes == ["vanilla"] * begins + ["speculative"] * (len(routes) - begins)
-    assert found[begins - 1][1] or found[begins][1]
+    assert found[begins - 1][1]
     assert not found[0][1]
     assert not found[-1][1]
+
+
+def test_close_is_what_a_service_on_the_route_would_leave() -> None:
+    """Drafts are kept while they gain anything, so that they are close only about no gain at all."""
+    for alpha in (0.05, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.9):
+        known = KNOWN._replace(cells=cells(answers(alpha, prompts=20), top_p=1.0))
+        (one,) = recommended(POLICY, "mine", known).expected
+        if one.route == "speculative":
+            assert one.close == (one.speedup is not None and one.speedup < 1.05)
+
+
+def test_a_router_starts_with_the_routes_of_the_base_temperature() -> None:
+    """Of a task that was not asked there, with those of another."""
+    usual = Expected("qa", "low", "vanilla", "vanilla", 0, "no_gain", 0.1, 1.0)
+    expected = [
+        usual._replace(temperature="mid", route="speculative"),
+        usual,
+        usual._replace(temperature="high", route="speculative"),
+        usual._replace(task="code", temperature="mid", route="speculative"),
+    ]
+    assert starting_routes(expected, "low") == {"qa": "vanilla", "code": "speculative"}
 
 
 @pytest.mark.parametrize("mode", ["adaptive", "threshold"])

@@ -16,6 +16,7 @@ from policies.cost import (
     calibration,
     parse_acceptance,
     parse_calibration,
+    parse_routes,
 )
 
 pytestmark = pytest.mark.unit
@@ -46,6 +47,13 @@ def test_coefficients_that_are_left_out_are_zero() -> None:
     assert read["ngram"].step_time == StepTime(0.02)
 
 
+def test_routes_to_start_with_are_read_and_may_be_left_out() -> None:
+    """Files of earlier versions have none."""
+    assert parse_routes(text(), "file") == {}
+    routes = {"code": "speculative", "creative": "vanilla"}
+    assert parse_routes(text(routes=routes), "file") == routes
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -55,6 +63,8 @@ def test_coefficients_that_are_left_out_are_zero() -> None:
             text(format="specroute/calibration/v2"),
             "c.json: format: must be 'specroute/calibration/v1'; write",
         ),
+        (text(routes={"code": "fast"}), "c.json: routes.code: Input should be 'speculative' or 'vanilla'"),
+        (text(routes=["code"]), "c.json: routes: "),
         (text(profiels={}), "c.json: profiels: unknown key; did you mean 'profiles'? allowed: format,"),
         (text(profile={"step": 1}), "c.json: profiles.ngram.step: unknown key; did you mean 'steps'?"),
         (text(profile={"step_time_ms": {"base": 1, "bas": 2}}), "unknown key; did you mean 'base'?"),

@@ -33,6 +33,17 @@ def test_a_choice_ages_from_its_last_change() -> None:
     assert memory.last("acme", "sql", 260.0) is None
 
 
+def test_a_calibrations_route_is_an_old_choice_of_everybodys() -> None:
+    """Until a tenant's first request of the task; to leave it then is a change."""
+    memory = Memory({"code": "speculative"})
+    assert memory.last("acme", "code", 5.0) == ("speculative", float("inf"))
+    assert memory.last("acme", "sql", 5.0) is None
+    memory.settle("acme", "code", "speculative", 10.0)
+    assert memory.last("acme", "code", 12.0) == ("speculative", float("inf"))
+    memory.settle("other", "code", "vanilla", 10.0)
+    assert memory.last("other", "code", 12.0) == ("vanilla", 2.0)
+
+
 def test_a_clock_that_goes_back_makes_nothing_negative() -> None:
     """Ages end at zero, and traffic does not grow by it."""
     memory = Memory()

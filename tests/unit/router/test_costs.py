@@ -263,6 +263,59 @@ def test_the_fastest_pool_is_believed_as_measured() -> None:
     assert not cost.measured_of_late(T0 + 61)
 
 
+async def reported(*told: tuple[str, float, int], calibrated: bool) -> list[float]:
+    """Plain passes that decisions believe of pools that said so: (profile, seconds of a pass, passes)."""
+    known = {name: Calibrated(StepTime(0.03), 0.1, 900) for name, _, _ in told} if calibrated else None
+    by_name = {"ngram": NGRAM, "vanilla": VANILLA}
+    pools = Pools([(by_name[name], FakePool()) for name, _, _ in told], calibration=known, clock=lambda: T0)
+    for state, (_, step_s, count) in zip(pools, told, strict=True):
+        state.cost.report(status("a", step_s, count), T0)
+    await pools.poll()
+    return [state.step_time.plain_s() for state in pools if state.step_time]
+
+
+async def test_first_steps_do_not_set_calibrated_pools_apart() -> None:
+    """A moment's load on one core is no slower pool; without a calibration nothing is known better."""
+    first = ("ngram", 0.033, 60), ("vanilla", 0.029, 60)
+    drafting_s, plain_s = await reported(*first, calibrated=True)
+    assert drafting_s / plain_s == pytest.approx(1.0, abs=0.02)
+    assert plain_s == pytest.approx(0.031, rel=0.03)
+    drafting_s, plain_s = await reported(*first, calibrated=False)
+    assert drafting_s / plain_s > 1.1
+
+
+async def test_a_calibrated_pool_that_became_slow_is_known_for_it() -> None:
+    """Half as fast after some hundred steps, a tenth slower after thousands."""
+    drafting_s, plain_s = await reported(("ngram", 0.06, 300), ("vanilla", 0.03, 300), calibrated=True)
+    assert drafting_s / plain_s > 1.5
+    drafting_s, plain_s = await reported(("ngram", 0.033, 9000), ("vanilla", 0.03, 9000), calibrated=True)
+    assert drafting_s / plain_s == pytest.approx(1.1, abs=0.04)
+
+
+async def test_a_calibrated_pool_without_steps_has_the_others_pace() -> None:
+    """On a machine twice as slow as the calibration's it is twice as slow too."""
+    assert await reported(("ngram", 0.06, 100), ("vanilla", 0.03, 0), calibrated=True) == pytest.approx(
+        [0.06, 0.06], rel=0.02
+    )
+
+
+async def test_a_calibrated_pool_that_looked_slow_is_tried_again() -> None:
+    """Its steps count for less with every idle minute."""
+    now = [T0]
+    known = dict.fromkeys(("ngram", "vanilla"), Calibrated(StepTime(0.03), 0.1, 900))
+    pools = Pools([(NGRAM, FakePool()), (VANILLA, FakePool())], calibration=known, clock=lambda: now[0])
+    ngram, vanilla = pools
+    ngram.cost.report(status("a", 0.09), T0)
+    for minute in range(10):
+        now[0] = T0 + 60 * minute
+        vanilla.cost.report(status("b", 0.03, 500 + minute), now[0])
+        await pools.poll()
+        if minute == 0:
+            assert ngram.step_time is not None
+            assert ngram.step_time.plain_s() > 0.07
+    assert ngram.step_time.plain_s() == pytest.approx(0.03, rel=0.1)
+
+
 async def test_a_fit_without_a_plain_step_makes_no_other_pool_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where passes vary more than they take, a fit may put all their time down to prompts."""
     pool = FakePool()

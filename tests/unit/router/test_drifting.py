@@ -61,7 +61,9 @@ class Router:
             accepted.append(kept)
         return RequestSteps(k, [k] * len(accepted), accepted)
 
-    def serve(self, alpha: float, *, tenant: str = "acme", k: int = 4, learn: bool = True) -> None:
+    def serve(
+        self, alpha: float, *, tenant: str = "acme", k: int = 4, learn: bool = True, weight: str = "1"
+    ) -> None:
         """One request of the task, as the service records it."""
         steps = self.steps(alpha, max(k, 1))
         end = ending(steps.per_step_drafted, steps.per_step_accepted)
@@ -70,7 +72,7 @@ class Router:
             self.learning.record("draft", Origin("code", "low", tenant, 600.0), k, end, self.clock.now_s)
         self.drifting.on_outcome(
             Outcome(
-                request=request(temperature=0.0),
+                request=request({"x-specroute-weight": weight}, temperature=0.0),
                 task="code",
                 confidence=1.0,
                 decision=decision(k),
@@ -83,7 +85,7 @@ class Router:
             )
         )
 
-    def replay(self, alpha: float) -> None:
+    def replay(self, alpha: float, *, weight: float = 1.0) -> None:
         """One replayed answer of the task."""
         self.clock.now_s += 0.1
         counts = {
@@ -91,7 +93,7 @@ class Router:
             for name, count in counters(self.steps(alpha, 1)).items()
             if name not in {"steps", "tokens", "drafted", "accepted"}
         } | {"drafted:1": 30.0, "proposing:1": 30.0}
-        origin = Origin("code", "low", "acme", 600.0)
+        origin = Origin("code", "low", "acme", 600.0, weight)
         self.drifting.record_replay("draft", origin, counts, self.clock.now_s)
 
     @property
@@ -223,6 +225,17 @@ async def test_what_is_no_evidence_is_not_watched(tmp_path: Path) -> None:
     for number in range(200):
         router.serve(0.8 if number < 100 else 0.2, k=0)
     assert router.events == []
+
+
+async def test_a_calibrations_requests_are_no_traffic(tmp_path: Path) -> None:
+    """One prompt asked many times looks like a task that moved; what counts as less than one is passed over."""
+    for router in (Router(tmp_path, FakeStore()), Router(tmp_path, FakeStore(), replayed=["draft"])):
+        for ask in (router.serve, router.replay):
+            for _ in range(100):
+                ask(0.8)
+            for _ in range(100):
+                ask(0.2, weight="0.2" if ask == router.serve else 0.2)
+        assert router.kinds == []
 
 
 SHIFT = DriftEvent("traffic_shift", "draft", None, T0, 0.7, 0.5, 120, gained=(TaskShare("qa", 0.1, 0.6),))
