@@ -47,6 +47,11 @@ class Run:
         """Ray's session folder."""
         return self.folder / "ray"
 
+    @property
+    def sockets(self) -> Path:
+        """Where engines talk to their cores: vLLM leaves its sockets behind."""
+        return self.folder / "ipc"
+
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -62,7 +67,7 @@ def new_run() -> Run:
         parent = "/tmp"  # noqa: S108 - mkdtemp makes a private folder in it
     folder = Path(tempfile.mkdtemp(prefix="sr-", dir=parent))
     run = Run(mark=secrets.token_hex(8), folder=folder)
-    for part in (run.logs, run.progress, run.ray):
+    for part in (run.logs, run.progress, run.ray, run.sockets):
         part.mkdir()
     return run
 
@@ -76,6 +81,7 @@ def prepare_environment(run: Run) -> None:
         RUN_VARIABLE: run.mark,
         logs.FOLDER_VARIABLE: str(run.logs),
         progress.VARIABLE: str(run.progress),
+        "VLLM_RPC_BASE_PATH": str(run.sockets),
         **_ray_core(),
         **_serve_transport(run),
     }

@@ -1,6 +1,7 @@
 """What the processes of an embedded service inherit."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +24,18 @@ def test_threads_share_arenas_unless_the_operator_says_otherwise(
         assert os.environ[RUN_VARIABLE] == run.mark
     finally:
         run.remove()
+
+
+def test_engines_keep_their_sockets_in_the_folder_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is deleted; their paths, with a UUID, have room in what a socket's may be."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    run = new_run()
+    try:
+        prepare_environment(run)
+        folder = Path(os.environ["VLLM_RPC_BASE_PATH"])
+        assert folder.is_dir()
+        assert folder.is_relative_to(run.folder)
+        assert len(str(folder / "01234567-89ab-cdef-0123-456789abcdef")) < 100
+    finally:
+        run.remove()
+    assert not folder.exists()
