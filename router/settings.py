@@ -154,8 +154,8 @@ class DeploymentSettings(_Settings):
     routers: int = Field(1, ge=1, description="Replicas of the router itself.")
     calibration: str | None = Field(
         None,
-        description="A calibration file, of `specroute calibrate`: step times, acceptance and routes to start "
-        "from. What `GET /admin/v1/cost` prints is one too, with step times alone.",
+        description="A calibration file, of `specroute calibrate`: step times, acceptance and routes to "
+        "start from. What `GET /admin/v1/cost` prints is one too, with step times alone.",
     )
     fake_engines: FakeSettings | None = Field(
         None, description="Serve from seeded stand-ins instead of vLLM; for tests and benches of the router."

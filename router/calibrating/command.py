@@ -150,7 +150,7 @@ def _summary(made: Results, output: Path) -> str:
     ]
     lines += [
         f"report: {output / 'report.html'} (or report.md)",
-        f"step times, acceptance and first routes: {output / 'calibration.json'}, for the deployment's `calibration`",
+        f"step times, acceptance, routes: {output / 'calibration.json'}, for the deployment's `calibration`",
         f"policy: {output / 'policy.yaml'}; see `specroute policy diff` for what it changes",
     ]
     return "\n".join(lines) + "\n"
