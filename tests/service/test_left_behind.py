@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -14,26 +13,22 @@ pytestmark = pytest.mark.service
 
 
 def test_sockets_are_in_the_folder_that_is_deleted_with_the_service(service: Service) -> None:
-    """vLLM never deletes those between an engine's front end and its core."""
-    run = {Path(_environment(pid)["SPECROUTE_LOG_DIR"]).parent for pid in _engines(service)}
-    (folder,) = run
+    """VLLM never deletes those between an engine's front end and its core."""
+    pids = [pool["status"]["pid"] for pool in service.admin("replicas")["pools"]]
+    (folder,) = {_run_folder(pid) for pid in pids}
     sockets = [path for path in (folder / "ipc").iterdir() if path.is_socket()]
-    assert len(sockets) >= len(_engines(service))
-    ours = {str(path) for path in sockets}
+    assert len(sockets) >= len(pids)
     elsewhere = [
         connection.laddr
-        for pid in _engines(service)
+        for pid in pids
         for connection in psutil.Process(pid).net_connections(kind="unix")
-        if connection.laddr and os.path.dirname(connection.laddr) == tempfile.gettempdir()
+        if connection.laddr and Path(connection.laddr).parent == Path(tempfile.gettempdir())
     ]
-    assert ours
     assert elsewhere == []
 
 
-def _engines(service: Service) -> list[int]:
-    return [pool["status"]["pid"] for pool in service.admin("replicas")["pools"]]
-
-
-def _environment(pid: int) -> dict[str, str]:
+def _run_folder(pid: int) -> Path:
+    """The folder of the run that a process belongs to, by its environment."""
     entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
+    environment = dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
+    return Path(environment["SPECROUTE_LOG_DIR"]).parent
