@@ -9,7 +9,7 @@ import psutil
 import pytest
 from whole_service import Service
 
-pytestmark = pytest.mark.service
+pytestmark = pytest.mark.engine
 
 
 def test_sockets_are_in_the_folder_that_is_deleted_with_the_service(service: Service) -> None:
