@@ -28,16 +28,20 @@ async def traffic(url: str, count: int) -> dict[str, Decoded]:
     """Requests of 30 tokens on both pools at several k, one at a time."""
     totals = {"vanilla": Decoded(0.0, 0), "ngram": Decoded(0.0, 0)}
     async with httpx.AsyncClient(base_url=url, timeout=ANSWER_S) as client:
-        for number, pool in product(range(count), ("vanilla", "speculative")):
+        for number, pool in product(range(count), ("vanilla", "ngram")):
             body = {
                 "model": MODEL,
                 "messages": [{"role": "user", "content": f"{pool} {number}"}],
                 "max_tokens": 30,
                 "metadata": {"fake_alpha": 0.3},
             }
-            headers = {"X-Specroute-Route": pool, "X-Specroute-Details": "1"}
-            if pool == "speculative":
-                headers["X-Specroute-K"] = str(1 + number % 8)
+            # Plain decoding is to be had on either pool, so a pool that is to be measured must be named.
+            headers = {"X-Specroute-Profile": pool, "X-Specroute-Details": "1"}
+            headers |= (
+                {"X-Specroute-K": str(1 + number % 8)}
+                if pool == "ngram"
+                else {"X-Specroute-Route": "vanilla"}
+            )
             answer = await client.post("/v1/chat/completions", json=body, headers=headers)
             details = answer.raise_for_status().json()["specroute"]
             before = totals[details["profile"]]
