@@ -11,8 +11,8 @@ That one is then asked five services, as each decides, without exploration:
 4. `fresh`: a new one with an empty store, which starts from the calibration file, under the same policy;
 5. `recommended`: the same under the recommended policy, which the report says where it sends each task.
 
-What each knew before is compared: these answers weigh a thousandth of one as evidence, or a service would
-know more at the last domain than at the first, and all evidence lasts, with a half-life of 24 hours.
+What each knew of acceptance before is compared: these answers weigh a thousandth of one as evidence, or a
+service would know more at the last domain than at the first. Evidence lasts, with a half-life of 24 hours.
 
 Prints a row for each domain, writes calibrated.json with what each side ran on, and leaves calibration and
 report in the folder. The same command goes on where it stopped. Exit code 1 where a fresh service takes

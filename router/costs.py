@@ -88,27 +88,25 @@ class PoolCost:
         return self._fit.step_time
 
     def pace(self, now_s: float) -> Pace | None:
-        """How fast it is beside its calibration; None where it has none.
-
-        A pool that looks slow gets no requests, so nobody would learn that it is not. So steps count for
-        less the longer ago the last one was.
-        """
+        """How fast it is beside its calibration; None where it has none."""
         if self._start != "calibration":
             return None
         expected_s = self._seed.seconds(_USUAL)
-        return Pace(self.usual_s / expected_s if expected_s > 0 else 0.0, self.steps * self._lately(now_s))
+        slower = self.usual_s / expected_s if expected_s > 0 else 0.0
+        return Pace(slower, self.steps, self._lately(now_s))
 
-    def believed(self, now_s: float, fastest_s: float | None, shared: float = 1.0) -> StepTime:
+    def believed(self, now_s: float, fastest_s: float | None, shared: float | None = None) -> StepTime:
         """The step time to decide with.
 
-        A calibrated pool is believed to be apart from all of them, whose pace is `shared`, as its steps show
-        (`policies.cost.pace`). Any other is compared with `fastest_s`, a plain pass of the fastest pool that
-        was measured of late: the longer it has been idle the more it is taken to be as fast, until it is
-        tried again. One that was never measured has its profile's shape on the others' machine.
+        Where all pools are calibrated, one is believed to be apart from them, whose pace is `shared`, as its
+        steps show (`policies.cost.pace`). Else it is compared with `fastest_s`, a plain pass of the fastest
+        pool that was measured of late: the longer it has been idle the more it is taken to be as fast, until
+        it is tried again. One that was never measured has its profile's shape on the others' machine.
         """
-        if (pace := self.pace(now_s)) is not None:
-            slower = pace.slower if pace.slower > 0 else 1.0
-            return self.step_time.times(believed_pace(pace, shared) / slower)
+        if shared is not None and (pace := self.pace(now_s)) is not None:
+            if not pace.known:
+                return self._seed.times(shared)
+            return self.step_time.times(believed_pace(pace, shared) / pace.slower)
         own_s = self.usual_s
         if fastest_s is None or own_s <= 0:
             return self.step_time

@@ -160,8 +160,8 @@ class Pools:
         ]
         # Where passes vary more than they take, a fit may put all of their time down to something else.
         fastest_s = min((seconds for seconds in plain_s if seconds > 0), default=None)
-        paces = [state.cost.pace(now_s) for state in self._states.values()]
-        shared = shared_pace(pace for pace in paces if pace is not None)
+        paces = [pace for state in self._states.values() if (pace := state.cost.pace(now_s)) is not None]
+        shared = shared_pace(paces) if len(paces) == len(self._states) else None
         for state in self._states.values():
             state.step_time = state.cost.believed(now_s, fastest_s, shared)
 

@@ -29,8 +29,9 @@ class Expected(NamedTuple):
         reason: The decision's.
         alpha: Effective acceptance that was believed; None where no drafts were compared.
         speedup: Time on the best plain arm over that on the drafting one.
-        close: Whether a service that starts on this route would leave it for drafts worth 5 % more, or 5 %
-            less. Moments of a machine differ by as much, so it may well do that.
+        close: Whether drafts that are worth 5 % more, or 5 % less, would take the other route. Moments of a
+            machine differ by as much, so a service that starts anew may well decide otherwise. Modes that
+            compare no times have no such routes.
     """
 
     task: str
@@ -96,15 +97,13 @@ def expected_arms(policy: RoutingPolicy, known: Known) -> Iterator[Expected]:
 
 
 def _is_close(made: Decision, context: Context) -> bool:
-    """Whether drafts worth a twentieth more, or less, would change the route, once it is taken.
-
-    Hysteresis keeps drafts for as long as they gain anything; plain decoding, until they gain enough.
-    """
-    if made.route == "speculative":
-        return made.expected_speedup is not None and made.expected_speedup < _CLOSE
+    """Whether drafts worth a twentieth more, or less, would take the other route."""
     objective = context.policy.objective
-    lower = objective.model_copy(update={"min_speedup": objective.min_speedup / _CLOSE})
-    return decide(replace(context, policy=replace(context.policy, objective=lower))).route != made.route
+    for factor in (1 / _CLOSE, _CLOSE):
+        other = objective.model_copy(update={"min_speedup": objective.min_speedup * factor})
+        if decide(replace(context, policy=replace(context.policy, objective=other))).route != made.route:
+            return True
+    return False
 
 
 def starting_routes(expected: Iterable[Expected], base: TemperatureBucket) -> dict[str, Route]:

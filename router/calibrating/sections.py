@@ -110,8 +110,8 @@ def sections(results: Results) -> Iterator[Section]:
         text=(
             (
                 "In policy.yaml. An idle service that knows this calibration sends requests so; under load, "
-                "and as it learns, it decides anew each time. Where a route is close, a service that is on "
-                "it would leave it for drafts worth 5 % more or less, and may well do so."
+                "and as it learns, it decides anew each time. Where a route is close, drafts worth 5 % more "
+                "or less would take the other one: a service may well do so."
             ),
         ),
         items=results.policy.changes or ("nothing to change",),

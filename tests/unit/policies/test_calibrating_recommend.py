@@ -44,7 +44,7 @@ def test_what_pays_is_speculative_and_what_does_not_is_vanilla() -> None:
 
 
 def test_routes_about_where_drafts_begin_to_pay_are_close() -> None:
-    """From creative text to code the route changes once, and plain decoding is close up to there."""
+    """From creative text to code the route changes once, and both sides of there are close."""
     found = []
     for alpha in (0.05, *(0.2 + 0.01 * step for step in range(40)), 0.9):
         known = KNOWN._replace(cells=cells(answers(alpha, prompts=20), top_p=1.0))
@@ -54,17 +54,9 @@ def test_routes_about_where_drafts_begin_to_pay_are_close() -> None:
     begins = routes.index("speculative")
     assert routes == ["vanilla"] * begins + ["speculative"] * (len(routes) - begins)
     assert found[begins - 1][1]
+    assert found[begins][1]
     assert not found[0][1]
     assert not found[-1][1]
-
-
-def test_close_is_what_a_service_on_the_route_would_leave() -> None:
-    """Drafts are kept while they gain anything, so that they are close only about no gain at all."""
-    for alpha in (0.05, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.9):
-        known = KNOWN._replace(cells=cells(answers(alpha, prompts=20), top_p=1.0))
-        (one,) = recommended(POLICY, "mine", known).expected
-        if one.route == "speculative":
-            assert one.close == (one.speedup is not None and one.speedup < 1.05)
 
 
 def test_a_router_starts_with_the_routes_of_the_base_temperature() -> None:

@@ -35,8 +35,20 @@ def test_what_is_believed_lies_between_a_pools_own_pace_and_the_shared_one(own: 
 def test_a_small_difference_is_believed_after_thousands_of_steps_and_a_large_one_at_once() -> None:
     """A few per cent are what a moment does; twice the time is something else."""
     assert believed_pace(Pace(1.05, 100), 1.0) < 1.005
-    assert believed_pace(Pace(1.05, 20_000), 1.0) > 1.045
+    assert 1.025 < believed_pace(Pace(1.05, 2_885), 1.0) < 1.035, "of steps that halve every 2,000"
     assert believed_pace(Pace(2.0, 200), 1.0) > 1.7
+
+
+def test_an_idle_pool_that_looked_slow_is_tried_again_and_a_fast_one_stays_fast() -> None:
+    """What slows the others meanwhile is theirs."""
+    assert believed_pace(Pace(2.0, 500, lately=0.001), 1.0) == pytest.approx(1.0, abs=0.01)
+    assert believed_pace(Pace(1.0, 500, lately=0.0), 2.0) < 1.1
+    assert shared_pace([Pace(2.0, 500), Pace(1.0, 500, lately=0.0)]) == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_night_without_requests_forgets_no_pace() -> None:
+    """Both pools are as slow in the morning."""
+    assert shared_pace([Pace(2.0, 500, lately=0.0), Pace(2.0, 100, lately=0.0)]) == pytest.approx(2.0)
 
 
 def test_moments_move_a_comparison_of_two_pools_less_than_they_scatter() -> None:
