@@ -108,29 +108,32 @@ class Memory:
     """The memory of one router.
 
     `starting` are routes by task, of a calibration: until a tenant's first request of the task it is taken to
-    have settled on them long ago.
+    have settled on them long ago. What a canary settles on is remembered apart, since it must not sway the
+    policy beside it; it begins with what that policy settled on.
     """
 
     starting: Mapping[str, Route] = field(default_factory=dict)
-    _settled: Recent[tuple[str, str], _Settled] = field(default_factory=lambda: Recent(MAX_TASKS))
+    _settled: Recent[tuple[str, str, bool], _Settled] = field(default_factory=lambda: Recent(MAX_TASKS))
     _traffic: Recent[str, _Traffic] = field(default_factory=lambda: Recent(MAX_TASKS))
     _turns: _Conversations = field(default_factory=_Conversations)
 
-    def last(self, tenant: str, task: str, now_s: float) -> Last | None:
+    def last(self, tenant: str, task: str, now_s: float, *, canary: bool = False) -> Last | None:
         """What evidence favoured for this tenant and task before; None where nothing was decided yet."""
-        settled = self._settled_on(tenant, task)
+        settled = self._settled_on(tenant, task, canary)
         return None if settled is None else Last(settled.route, max(0.0, now_s - settled.since_s))
 
-    def settle(self, tenant: str, task: str, route: Route, now_s: float) -> None:
+    def settle(self, tenant: str, task: str, route: Route, now_s: float, *, canary: bool = False) -> None:
         """Note what evidence favours; the first choice counts as an old one, nothing was changed."""
-        before = self._settled_on(tenant, task)
+        before = self._settled_on(tenant, task, canary)
         since_s = now_s if before is not None else float("-inf")
         if before is not None and before.route == route:
             since_s = before.since_s
-        self._settled.set((tenant, task), _Settled(route, since_s))
+        self._settled.set((tenant, task, canary), _Settled(route, since_s))
 
-    def _settled_on(self, tenant: str, task: str) -> _Settled | None:
-        settled = self._settled.get((tenant, task))
+    def _settled_on(self, tenant: str, task: str, canary: bool) -> _Settled | None:
+        settled = self._settled.get((tenant, task, canary))
+        if settled is None and canary:
+            settled = self._settled.get((tenant, task, False))
         if settled is None and (route := self.starting.get(task)) is not None:
             return _Settled(route, float("-inf"))
         return settled

@@ -65,12 +65,11 @@ class Decider:
     ) -> Choice:
         """The arm for a request of `task`. Raises UnavailableError when no pool can answer.
 
-        Pools to `avoid` are taken only where there are no others. What a `canary` settled on is remembered
-        apart: it must not sway the policy beside it. Only what is `sent` there now counts as a pool's load.
+        Pools to `avoid` are taken only where there are no others. What a `canary` settles on is remembered
+        apart. Only what is `sent` there now counts as a pool's load.
         """
         now_s = self._clock()
         memory = self._expectations.memory
-        owner = f"{request.tenant}/canary" if canary else request.tenant
         home = memory.home(request.conversation.before, policy.affinity_s, now_s)
         work = self._expectations.work(request, task, home, now_s)
         pools = tuple(self._crowded(pool, work, now_s) for pool in self._pools.snapshot(avoid))
@@ -91,7 +90,7 @@ class Decider:
             },
             draws=(self._rng.random(), self._rng.random(), self._rng.random()),
             work=work,
-            last=memory.last(owner, task, now_s),
+            last=memory.last(request.tenant, task, now_s, canary=canary),
             recent_requests=memory.arrived(task, now_s),
             wanted_route=request.hints.route,
             wanted_k=request.hints.k,
@@ -103,7 +102,7 @@ class Decider:
         except NoPoolError:
             raise UnavailableError("no engine is ready; see /readyz", retry_after_s=_RETRY_AFTER_S) from None
         if decision.settled is not None:
-            memory.settle(owner, task, decision.settled, now_s)
+            memory.settle(request.tenant, task, decision.settled, now_s, canary=canary)
         if sent:
             self._note(decision, context, (request.tenant, task), now_s)
         return Choice(decision, work, home.replica if home and home.profile == decision.profile else "")

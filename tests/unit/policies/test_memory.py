@@ -44,6 +44,18 @@ def test_a_calibrations_route_is_an_old_choice_of_everybodys() -> None:
     assert memory.last("other", "code", 12.0) == ("vanilla", 2.0)
 
 
+def test_a_canary_begins_with_what_the_policy_beside_it_settled_on() -> None:
+    """From its own first choice on they are apart; without one of the policy's it begins as calibrated."""
+    memory = Memory({"code": "speculative"})
+    assert memory.last("acme", "code", 5.0, canary=True) == ("speculative", float("inf"))
+    memory.settle("acme", "code", "vanilla", 10.0)
+    assert memory.last("acme", "code", 15.0, canary=True) == ("vanilla", 5.0)
+    memory.settle("acme", "code", "speculative", 20.0, canary=True)
+    memory.settle("acme", "code", "vanilla", 30.0)
+    assert memory.last("acme", "code", 40.0, canary=True) == ("speculative", 20.0)
+    assert memory.last("acme", "code", 40.0) == ("vanilla", 30.0)
+
+
 def test_a_clock_that_goes_back_makes_nothing_negative() -> None:
     """Ages end at zero, and traffic does not grow by it."""
     memory = Memory()

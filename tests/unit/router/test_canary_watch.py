@@ -174,7 +174,7 @@ async def test_what_a_canary_settles_on_does_not_sway_the_policy_beside_it(tmp_p
     await harness.canary_watch.step(FakeCanaryStore())
     for number in range(20):
         await harness.answer(request({"x-request-id": str(number), "x-specroute-tenant": "acme"}))
-    assert memory.last("acme/canary", "code", harness.clock.now_s) is not None
+    assert memory.last("acme", "code", harness.clock.now_s, canary=True) is not None
     assert memory.last("acme", "code", harness.clock.now_s) is None
 
 
