@@ -85,7 +85,9 @@ class Admin:
         now_s = self._clock()
         return calibration(
             {
-                state.profile.name: state.cost.entry(self._predictions.accuracy(state.profile.name, now_s))
+                (name := state.profile.name): state.cost.entry(
+                    self._predictions.accuracy(name, now_s), believed=state.step_time
+                )
                 for state in self._pools
             },
             model=self._model,

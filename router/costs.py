@@ -197,11 +197,17 @@ class PoolCost:
         if known >= _ENOUGH_STEPS or len(self._reports) > _MAX_REPLICAS:
             self._reports = {name: self._reports[name] for name in here}
 
-    def entry(self, accuracy: Accuracy | None) -> dict[str, Any]:
-        """This pool in `GET /admin/v1/cost`, in the form of a calibration file."""
+    def entry(self, accuracy: Accuracy | None, believed: StepTime | None = None) -> dict[str, Any]:
+        """This pool in `GET /admin/v1/cost`, in the form of a calibration file.
+
+        `believed` is what decisions take for its step time.
+        """
+        own_s = self.usual_s
+        ratio = believed.seconds(_USUAL) / own_s if believed is not None and own_s > 0 else 1.0
         return {
             **calibrated_profile(self.step_time, self.error, self.steps),
             "source": self.source,
+            "believed_over_measured": round(ratio, 4),
             "refused_records": self.refused,
             "predicted_over_measured": round(accuracy.ratio, 4) if accuracy else None,
             "prediction_spread": round(accuracy.spread, 4) if accuracy else None,

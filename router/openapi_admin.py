@@ -157,6 +157,7 @@ ADMIN_SCHEMAS: Final[Json] = {
                         "relative_error": _AMOUNT,
                         "steps": _AMOUNT,
                         "source": TEXT,
+                        "believed_over_measured": _AMOUNT,
                         "refused_records": COUNT,
                         "predicted_over_measured": maybe(NUMBER),
                         "prediction_spread": maybe(NUMBER),

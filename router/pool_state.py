@@ -79,7 +79,8 @@ class PoolState:
     """Requests it should be able to decode at once for this router; where it grows and shrinks."""
     flying: InFlight = field(default_factory=InFlight)
     failed_polls: int = 0
-    step_time: StepTime | None = None
+    believed: StepTime | None = None
+    """Its step time where others' passes have a say in it; see `PoolCost.believed`."""
     status: dict[str, Any] | None = None
     last_error: str | None = None
     reported: dict[str, ReportedLoad] = field(default_factory=dict)
@@ -100,6 +101,11 @@ class PoolState:
     @engines.setter
     def engines(self, engines: int) -> None:
         self._engines = engines
+
+    @property
+    def step_time(self) -> StepTime:
+        """The step time to decide with."""
+        return self.believed or self.cost.step_time
 
     @property
     def capacity(self) -> int:
@@ -193,7 +199,7 @@ class PoolState:
 
     def silent_limit_s(self) -> float:
         """How long its calls may wait for a frame before its replicas are asked whether they work."""
-        return self.silence.limit_s((self.step_time or self.cost.step_time).plain_s())
+        return self.silence.limit_s(self.step_time.plain_s())
 
     def gave_up(self, replica: str, why: str, now_s: float) -> bool:
         """A replica hangs: its calls go elsewhere, and those that may be there do when they are late.
@@ -226,7 +232,7 @@ class PoolState:
         return decide.Pool(
             profile=self.profile.name,
             max_k=self.profile.k,
-            step_time=self.step_time or self.cost.step_time,
+            step_time=self.step_time,
             cost_error=self.cost.mean_error,
             drafter_is_model=self.profile.drafter_is_model,
             least_asked=self.profile.least_asked,

@@ -163,7 +163,7 @@ class Pools:
         paces = [pace for state in self._states.values() if (pace := state.cost.pace(now_s)) is not None]
         shared = shared_pace(paces) if len(paces) == len(self._states) else None
         for state in self._states.values():
-            state.step_time = state.cost.believed(now_s, fastest_s, shared)
+            state.believed = state.cost.believed(now_s, fastest_s, shared)
 
     async def _poll(self, state: PoolState) -> None:
         if await self._poller.poll(state):

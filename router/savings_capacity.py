@@ -45,7 +45,7 @@ class LoadLimit:
         pools = [
             EnginePool(
                 profile=state.profile.name,
-                step_time=state.cost.step_time,
+                step_time=state.step_time,
                 error=state.cost.mean_error,
                 steps=math.inf if state.cost.source == "calibration" else state.cost.steps,
                 slots=state.profile.max_num_seqs,

@@ -100,6 +100,7 @@ class _Profile(_Part):
     relative_error: float = Field(ge=0, le=10)
     steps: float = Field(ge=0)
     source: Literal["seed", "calibration", "measured"] = "measured"
+    believed_over_measured: float = Field(1.0, ge=0)
     refused_records: int = Field(0, ge=0)
     predicted_over_measured: float | None = None
     prediction_spread: float | None = None

@@ -6,12 +6,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from fakes import NGRAM, T0, VANILLA, FakePool, Harness
+from fakes import NGRAM, T0, FakePool, Harness
+from step_reports import PLAIN, status
 
 from policies.cost import (
     Calibrated,
     CalibrationError,
-    Fit,
     StepLoad,
     StepRecorder,
     StepTime,
@@ -24,22 +24,6 @@ from router.costs import PoolCost, read_calibration
 from router.pools import Pools, PoolState
 
 pytestmark = pytest.mark.unit
-
-PLAIN = StepLoad(requests=1, context=200)
-
-
-def status(replica: str, step_s: float, count: int = 500, **more: Any) -> dict[str, Any]:
-    """What a replica says after so many plain steps."""
-    recorder, rng = StepRecorder(NGRAM.step_cost.seed()), Random(1)
-    for _ in range(count):
-        recorder.record(PLAIN, step_s * rng.gauss(1, 0.02))
-    return {
-        "replica": replica,
-        "running": 0,
-        "step_moments": recorder.moments.to_list(),
-        "refused_steps": recorder.refused,
-        **more,
-    }
 
 
 def _fly(state: PoolState, more: int) -> None:
@@ -228,150 +212,6 @@ def test_a_status_without_steps_says_nothing_of_them() -> None:
     assert (cost.source, cost.refused) == ("seed", 0)
 
 
-# -- pools beside each other
-
-
-def test_a_pool_that_was_never_measured_has_its_shape_on_the_others_machine() -> None:
-    """Whatever plain step its seed assumed."""
-    cost = PoolCost(NGRAM)
-    found = cost.believed(T0, 0.05)
-    assert found.plain_s() == pytest.approx(0.05)
-    assert found.wide / found.base == pytest.approx(cost.step_time.wide / cost.step_time.base)
-    assert cost.believed(T0, None) == cost.step_time
-
-
-def test_a_pool_that_looked_slow_is_tried_again() -> None:
-    """Nobody learns otherwise from a pool without requests: its time fades to the fastest pool's."""
-    cost = PoolCost(NGRAM)
-    cost.report(status("a", 0.06), T0)
-    at_once, later, last = (cost.believed(T0 + age_s, 0.03).plain_s() for age_s in (0, 60, 3600))
-    assert at_once == cost.step_time.plain_s()
-    assert last == pytest.approx(0.03)
-    assert last < later < at_once
-    cost.report(status("a", 0.06), T0 + 3600)
-    assert cost.believed(T0 + 3600, 0.03).plain_s() == pytest.approx(last), "no new step was made"
-    cost.report(status("a", 0.06, count=501), T0 + 3600)
-    assert cost.believed(T0 + 3600, 0.03) == cost.step_time
-
-
-def test_the_fastest_pool_is_believed_as_measured() -> None:
-    """However long it is idle."""
-    cost = PoolCost(NGRAM)
-    cost.report(status("a", 0.02), T0)
-    assert cost.believed(T0 + 3600, 0.03) == cost.step_time
-    assert cost.measured_of_late(T0 + 59)
-    assert not cost.measured_of_late(T0 + 61)
-
-
-async def reported(*told: tuple[str, float, int], calibrated: bool) -> list[float]:
-    """Plain passes that decisions believe of pools that said so: (profile, seconds of a pass, passes)."""
-    known = {name: Calibrated(StepTime(0.03), 0.1, 900) for name, _, _ in told} if calibrated else None
-    by_name = {"ngram": NGRAM, "vanilla": VANILLA}
-    pools = Pools([(by_name[name], FakePool()) for name, _, _ in told], calibration=known, clock=lambda: T0)
-    for state, (_, step_s, count) in zip(pools, told, strict=True):
-        state.cost.report(status("a", step_s, count), T0)
-    await pools.poll()
-    return [state.step_time.plain_s() for state in pools if state.step_time]
-
-
-async def test_first_steps_do_not_set_calibrated_pools_apart() -> None:
-    """A moment's load on one core is no slower pool; without a calibration nothing is known better."""
-    first = ("ngram", 0.033, 60), ("vanilla", 0.029, 60)
-    drafting_s, plain_s = await reported(*first, calibrated=True)
-    assert drafting_s / plain_s == pytest.approx(1.0, abs=0.02)
-    assert plain_s == pytest.approx(0.031, rel=0.03)
-    drafting_s, plain_s = await reported(*first, calibrated=False)
-    assert drafting_s / plain_s > 1.1
-
-
-async def test_a_calibrated_pool_that_became_slow_is_known_for_it() -> None:
-    """Of half as fast most is believed after some hundred steps, of a tenth slower the most part after thousands."""
-    drafting_s, plain_s = await reported(("ngram", 0.06, 300), ("vanilla", 0.03, 300), calibrated=True)
-    assert drafting_s / plain_s > 1.5
-    drafting_s, plain_s = await reported(("ngram", 0.033, 9000), ("vanilla", 0.03, 9000), calibrated=True)
-    assert 1.05 < drafting_s / plain_s < 1.1
-
-
-async def test_what_slows_a_busy_pool_does_not_slow_an_idle_one() -> None:
-    """Which was measured fast before, however long ago."""
-    now = [T0]
-    known = dict.fromkeys(("ngram", "vanilla"), Calibrated(StepTime(0.03), 0.1, 900))
-    pools = Pools([(NGRAM, FakePool()), (VANILLA, FakePool())], calibration=known, clock=lambda: now[0])
-    ngram, vanilla = pools
-    vanilla.cost.report(status("b", 0.03), T0)
-    now[0] = T0 + 1800
-    ngram.cost.report(status("a", 0.06), now[0])
-    await pools.poll()
-    assert ngram.step_time is not None
-    assert vanilla.step_time is not None
-    assert ngram.step_time.plain_s() / vanilla.step_time.plain_s() > 1.8
-
-
-async def test_beside_a_pool_the_calibration_does_not_know_an_idle_one_is_compared_with_the_fastest() -> None:
-    """Nothing says how fast the two should be beside each other."""
-    now = [T0]
-    known = {"ngram": Calibrated(StepTime(0.03), 0.1, 900)}
-    pools = Pools([(NGRAM, FakePool()), (VANILLA, FakePool())], calibration=known, clock=lambda: now[0])
-    ngram, vanilla = pools
-    ngram.cost.report(status("a", 0.09), T0)
-    now[0] = T0 + 3600
-    vanilla.cost.report(status("b", 0.03), now[0])
-    await pools.poll()
-    assert ngram.step_time is not None
-    assert ngram.step_time.plain_s() == pytest.approx(0.03, rel=0.02)
-
-
-async def test_a_calibrated_fit_without_a_plain_step_is_the_calibration(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """At the pace of the others."""
-    known = dict.fromkeys(("ngram", "vanilla"), Calibrated(StepTime(0.03), 0.1, 900))
-    pools = Pools([(NGRAM, FakePool()), (VANILLA, FakePool())], calibration=known, clock=lambda: T0)
-    ngram, vanilla = pools
-    vanilla.cost.report(status("b", 0.06), T0)
-    ngram.cost.report(status("a", 0.06), T0)
-    monkeypatch.setattr(ngram.cost, "_fit", Fit(StepTime(0, 0, 0, 0, 0, 0, 0, 0.01, 0, 0, 0), 0.1, 500.0))
-    await pools.poll()
-    assert ngram.step_time is not None
-    assert ngram.step_time.plain_s() == pytest.approx(0.06, rel=0.02)
-
-
-async def test_a_calibrated_pool_without_steps_has_the_others_pace() -> None:
-    """On a machine twice as slow as the calibration's it is twice as slow too."""
-    assert await reported(("ngram", 0.06, 100), ("vanilla", 0.03, 0), calibrated=True) == pytest.approx(
-        [0.06, 0.06], rel=0.02
-    )
-
-
-async def test_a_calibrated_pool_that_looked_slow_is_tried_again() -> None:
-    """Its steps count for less with every idle minute."""
-    now = [T0]
-    known = dict.fromkeys(("ngram", "vanilla"), Calibrated(StepTime(0.03), 0.1, 900))
-    pools = Pools([(NGRAM, FakePool()), (VANILLA, FakePool())], calibration=known, clock=lambda: now[0])
-    ngram, vanilla = pools
-    ngram.cost.report(status("a", 0.09), T0)
-    for minute in range(10):
-        now[0] = T0 + 60 * minute
-        vanilla.cost.report(status("b", 0.03, 500 + minute), now[0])
-        await pools.poll()
-        if minute == 0:
-            assert ngram.step_time is not None
-            assert ngram.step_time.plain_s() > 0.07
-    assert ngram.step_time.plain_s() == pytest.approx(0.03, rel=0.1)
-
-
-async def test_a_fit_without_a_plain_step_makes_no_other_pool_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where passes vary more than they take, a fit may put all their time down to prompts."""
-    pool = FakePool()
-    pools = Pools([(NGRAM, pool), (VANILLA, FakePool())], clock=lambda: T0)
-    ngram, vanilla = pools
-    ngram.cost.report(status("a", 0.02), T0)
-    monkeypatch.setattr(ngram.cost, "_fit", Fit(StepTime(0, 0, 0, 0, 0, 0, 0, 0.01, 0, 0, 0), 0.1, 500.0))
-    await pools.poll()
-    assert vanilla.step_time == vanilla.cost.step_time
-    assert ngram.step_time == ngram.cost.step_time
-
-
 # -- other routers' load
 
 
@@ -438,6 +278,7 @@ async def test_the_cost_report_is_a_calibration_file(tmp_path: Path) -> None:
     harness = await Harness(tmp_path).ready()
     for state in harness.pools:
         state.cost.report(status("a", 0.03), T0)
+    await harness.pools.poll()
     predictions = harness.expectations.predictions
     predictions.observe("ngram", predicted_s=1.2, measured_s=1.0, now_s=T0)
     admin = Admin(
@@ -454,6 +295,7 @@ async def test_the_cost_report_is_a_calibration_file(tmp_path: Path) -> None:
     assert shown["profiles"]["ngram"]["predicted_over_measured"] == pytest.approx(1.2)
     assert shown["profiles"]["vanilla"]["predicted_over_measured"] is None
     assert shown["profiles"]["ngram"]["source"] == "measured"
+    assert shown["profiles"]["ngram"]["believed_over_measured"] == 1.0
     file = tmp_path / "calibration.json"
     file.write_text(json.dumps(shown))
     read = read_calibration(file)
