@@ -130,16 +130,25 @@ def _unnamed(where: str, method: str, drafter: Path, config: Mapping[str, Any]) 
         )
 
 
+def mask_problem(config: Mapping[str, Any]) -> str | None:
+    """Why a drafter cannot propose all tokens in one pass; None where it can.
+
+    It fills the places to come with a token of its own.
+    """
+    block = config.get("dflash_config")
+    if "mask_token_id" in (block if isinstance(block, Mapping) else ()) or _MASKS & config.keys():
+        return None
+    return (
+        f"its config.json names no token for the places to come (none of {', '.join(sorted(_MASKS))}): "
+        "name a drafter that was trained to draft in parallel"
+    )
+
+
 def _unmasked(where: str, profile: Profile, config: Mapping[str, Any]) -> Iterator[str]:
-    """A drafter that proposes all tokens in one pass fills the places to come with a token of its own."""
     if not (profile.draft_options.get(PARALLEL) or profile.method in {"dflash", "dspark"}):
         return
-    block = config.get("dflash_config")
-    if "mask_token_id" not in (block if isinstance(block, Mapping) else ()) and not _MASKS & config.keys():
-        yield (
-            f"{where}.draft_model: its config.json names no token for the places to come (none of "
-            f"{', '.join(sorted(_MASKS))}): name a drafter that was trained to draft in parallel"
-        )
+    if (wrong := mask_problem(config)) is not None:
+        yield f"{where}.draft_model: {wrong}"
 
 
 def _width(where: str, config: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[str]:

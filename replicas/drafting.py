@@ -107,15 +107,22 @@ def drafts_all_k(method: str, options: Mapping[str, Any]) -> bool:
     return method in CUTS_ONLY or bool(options.get(PARALLEL))
 
 
+def parallel_problem(method: str) -> str | None:
+    """What to say of `parallel_drafting` for a method; None where drafters of it were trained for that."""
+    fitting = [name for name, other in METHODS.items() if other.learns_parallel]
+    if method in fitting:
+        return None
+    return f"is for methods {' and '.join(fitting)}, not for {method}: leave it out"
+
+
 def check_options(method: Method, options: Mapping[str, Any]) -> None:
     """Refuse options of vLLM's that do not work with the method, or not with a k for each request.
 
     Raises:
         ValueError: With the option and what to do.
     """
-    if options.get(PARALLEL) and not METHODS[method].learns_parallel:
-        fitting = " and ".join(name for name, other in METHODS.items() if other.learns_parallel)
-        raise ValueError(f"draft_options.{PARALLEL} is for methods {fitting}, not for {method}: leave it out")
+    if options.get(PARALLEL) and (wrong := parallel_problem(method)) is not None:
+        raise ValueError(f"draft_options.{PARALLEL} {wrong}")
     if options.get(_TABLE) and drafts_all_k(method, options):
         raise ValueError(
             f"draft_options.{_TABLE}: a drafter that always proposes all k cannot be asked for fewer: "

@@ -91,6 +91,12 @@ def plan(  # noqa: PLR0917 - an option each
     heterogeneous: Annotated[
         bool, typer.Option("--heterogeneous", help="The tokenizers may differ (use_heterogeneous_vocab).")
     ] = False,
+    parallel: Annotated[
+        bool,
+        typer.Option(
+            "--parallel-drafting", help="The drafter proposes all tokens in one pass (P-EAGLE, PARD)."
+        ),
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="Plan every profile of a deployment file, not a pair.")
     ] = None,
@@ -145,6 +151,7 @@ def plan(  # noqa: PLR0917 - an option each
                 instances=instances,
                 draft_cost=draft_cost,
                 heterogeneous=heterogeneous,
+                parallel=parallel,
                 context=context or DEFAULT_CONTEXT,
                 concurrency=concurrency or DEFAULT_CONCURRENCY,
                 **_lists(k, alpha),

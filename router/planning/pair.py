@@ -22,8 +22,8 @@ from policies.planning.gpus import CPU
 from policies.planning.memory import DEFAULT_UTILIZATION, GIB
 from policies.planning.parameters import parameters
 from policies.speedup import StepCost
-from replicas.drafter_check import k_problem
-from replicas.drafting import drafter_folder
+from replicas.drafter_check import k_problem, mask_problem
+from replicas.drafting import drafter_folder, parallel_problem
 from replicas.model_files import ModelFilesError
 from replicas.profiles import EMBEDDED
 from replicas.profiles import StepCost as ProfileStepCost
@@ -65,6 +65,7 @@ class PairOptions:
     instances: int = 1
     draft_cost: float | None = None
     heterogeneous: bool = False
+    parallel: bool = False
 
 
 def plan_pair(options: PairOptions) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def plan_pair(options: PairOptions) -> dict[str, Any]:
     gpu_name = options.gpu or (CPU if options.target == EMBEDDED else None)
     target, drafter = _models(options, on_cpu=gpu_name == CPU)
     method = options.method or (drafter.method if drafter else "none")
-    draft = _draft(target, drafter, method)
+    draft = _draft(target, drafter, method, parallel=options.parallel)
     lengths = options.lengths or _usual_lengths(target, drafter, method)
     engine = _engine(options, target, drafter, draft, max(lengths), on_cpu=gpu_name == CPU)
     load = Load(options.context, options.concurrency)
@@ -87,6 +88,7 @@ def plan_pair(options: PairOptions) -> dict[str, Any]:
     size = size_verdict(draft, total)
     problems = [
         *pair_problems(target, drafter, method, lengths, heterogeneous=options.heterogeneous),
+        *_mask_problems(drafter, parallel=options.parallel),
         *(() if options.heterogeneous else compared.problems),
     ]
     warnings = [
@@ -143,14 +145,25 @@ def _models(options: PairOptions, *, on_cpu: bool) -> tuple[Planned, Planned | N
     )
 
 
-def _draft(target: Planned, drafter: Planned | None, method: str) -> Draft:
+def _draft(target: Planned, drafter: Planned | None, method: str, *, parallel: bool) -> Draft:
     if drafter is not None and method in _WITHOUT_DRAFTER:
         raise ShapeError(f"--drafter: method {method} has none of its own: leave it out")
     if drafter is None and method not in _WITHOUT_DRAFTER:
         raise ShapeError(f"--drafter: method {method} needs one: name its folder, or a published model")
     if drafter is not None:
         drafter.check_method(method, "--method")
-    return (drafter or target).draft(method, target.shape())
+    draft = (drafter or target).draft(method, target.shape())
+    if not parallel:
+        return draft
+    if (wrong := parallel_problem(draft.method)) is not None:
+        raise ShapeError(f"--parallel-drafting {wrong}")
+    return replace(draft, one_pass=True)
+
+
+def _mask_problems(drafter: Planned | None, *, parallel: bool) -> list[str]:
+    if drafter is None or not parallel or (wrong := mask_problem(drafter.config)) is None:
+        return []
+    return [f"--drafter: {wrong}"]
 
 
 def _usual_lengths(target: Planned, drafter: Planned | None, method: str) -> tuple[int, ...]:

@@ -170,6 +170,25 @@ def test_a_block_drafter_is_planned() -> None:
     assert costs[8] == pytest.approx(costs[1], rel=0.01)
 
 
+def test_a_drafter_that_was_trained_to_may_draft_in_one_pass(tmp_path: Path) -> None:
+    """All k for the price of one; its file must name the token for the places to come."""
+    pair = ("--target", "qwen3-32b", "--method", "draft_model", "--gpu", "h200", "--k", "1,8")
+    config = {"model_type": "qwen3", "vocab_size": 151936, "num_attention_heads": 16, "hidden_size": 1024}
+    config |= {"num_hidden_layers": 28, "intermediate_size": 3072, "pard_token": 151665}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config), "utf-8")
+    drafter = ("--drafter", str(tmp_path))
+    one, eight = planned(*pair, *drafter, "--parallel-drafting")["gains"]
+    assert 8 * eight["draft_cost"] == pytest.approx(one["draft_cost"], rel=0.03)
+    again, each = planned(*pair, *drafter)["gains"]
+    assert again["draft_cost"] == one["draft_cost"]
+    assert each["draft_cost"] > 4 * eight["draft_cost"]
+    del config["pard_token"]
+    file.write_text(json.dumps(config), "utf-8")
+    (problem,) = planned(*pair, *drafter, "--parallel-drafting", code=1)["problems"]
+    assert problem.startswith("--drafter: its config.json names no token for the places to come")
+
+
 def test_a_swapped_special_token_is_a_problem(tmp_path: Path) -> None:
     """Of a drafter of the right size and vocabulary; exit code 1, and the token is named."""
     target, drafter = tmp_path / "target", tmp_path / "drafter"
@@ -211,6 +230,10 @@ def test_a_swapped_special_token_is_a_problem(tmp_path: Path) -> None:
         (
             ["--target", "qwen3-32b", "--drafter", "qwen3-8b", "--method", "ngram"],
             "--drafter: method ngram has none",
+        ),
+        (
+            ["--target", "qwen3-32b", "--method", "ngram", "--parallel-drafting"],
+            "--parallel-drafting is for methods draft_model and eagle3, not for ngram",
         ),
         (["--target", "qwen3-32b", "--k", "four"], "--k: expected whole numbers"),
         (["--target", "qwen3-32b", "--k", "0"], "--k: expected numbers from 1 to 32"),
