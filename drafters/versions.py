@@ -21,11 +21,12 @@ from drafters.runs import only_run
 
 _PREVIOUS: Final = "previous"
 _PACKAGED_AS: Final = "embedded"
-_COPY_IT: Final = (
-    "embedded: the drafter that ships with specroute is shared and stays as it is. Copy it first: "
+COPY_IT: Final = (
+    "the drafter that ships with specroute is shared and stays as it is. Copy it first: "
     "cp -r \"$(python -c 'from replicas.drafting import PACKAGED; print(PACKAGED)')\" eagle3; then name that "
     "folder in the profile's draft_model, and here: --drafter eagle3"
 )
+"""What to say to those who name the packaged drafter: all installations of the machine may share it."""
 _NUMBERED: Final = re.compile(r"(\d{4,})-.+")
 
 
@@ -87,7 +88,7 @@ def settled(drafter: Path) -> Path:
     _settle(drafter)
     if not drafter.is_dir():
         if drafter.name == _PACKAGED_AS:
-            raise DraftError(_COPY_IT)
+            raise DraftError(f"{_PACKAGED_AS}: {COPY_IT}")
         raise DraftError(
             f"{drafter}: no such drafter: name the folder that the profile's draft_model names, "
             "or make one with `specroute draft train`"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from replicas.drafting import PACKAGED
 from router.cli_policy.files import bad_input
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ def refresh(  # noqa: PLR0917 - an option each
     given = _Given(Path(os.path.abspath(drafter)), url, profile, as_json)  # noqa: PTH100 - it may be a link
     if (roll or watch) and url is None:
         raise bad_input(f"--{'roll' if roll else 'watch'}: needs the --url of a running service")
+    if not given.drafter.is_symlink() and given.drafter.resolve() == PACKAGED.resolve():
+        from drafters.versions import COPY_IT  # noqa: PLC0415 - keeps --help quick
+
+        raise bad_input(f"--drafter: {COPY_IT}")
     if rollback or roll:
         raise typer.Exit(_guarded(lambda: _changed(given, back=rollback)))
     if captured is None:

@@ -18,6 +18,7 @@ from drafters.export import load_drafter
 from drafters.reading import ReadSettings
 from drafters.refreshing import LEARN, RefreshSettings, Verdict, refresh
 from drafters.versions import roll_back
+from replicas.drafting import PACKAGED
 from router.cli import app
 from tests.unit.drafters.tiny_target import CONFIG, tiny_shape
 from tests.unit.drafters.tiny_traffic import (
@@ -222,6 +223,17 @@ def test_bad_input_is_one_line_and_code_2_here_too(
     assert result.exit_code == 2, result.output
     assert complaint in result.stderr
     assert len(result.stderr.strip().split("\n")) == 1
+
+
+def test_the_packaged_drafters_own_folder_is_left_alone(traffic: Path) -> None:
+    """A promotion would make it a link within the installation."""
+    before = sorted(PACKAGED.parent.iterdir())
+    command = ["draft", "refresh", "--drafter", str(PACKAGED), "--captured", str(traffic / "captured")]
+    for more in ([], ["--rollback"]):
+        result = CliRunner().invoke(app, [*command, *more])
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("specroute: --drafter: the drafter that ships with specroute")
+    assert sorted(PACKAGED.parent.iterdir()) == before
 
 
 def test_a_target_with_other_sizes_is_told_apart(drafter: Path, tmp_path: Path, traffic: Path) -> None:
