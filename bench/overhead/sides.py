@@ -25,6 +25,7 @@ import psutil
 from bench.overhead.client import AnswerError, ask_all
 from bench.overhead.engine import MODEL
 from bench.overhead.peers import PINNED, installed
+from bench.stopping import ending_with
 
 DIRECT: Final = "direct"
 BARE: Final = "bare-serve"
@@ -176,7 +177,11 @@ def _process(command: Sequence[str], place: Path, output: Path) -> subprocess.Po
     """One in a session of its own: the terminal's signals are for this process, which ends the others."""
     with output.open("wb") as file:
         return subprocess.Popen(
-            command, env=_environment(place), stdout=file, stderr=file, start_new_session=True
+            ending_with(os.getpid(), command),
+            env=_environment(place),
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -32,8 +31,9 @@ def kept(name: str, out: Path, run: Callable[[], dict[str, Any]], *, as_json: bo
     """
     from bench.report.sections import section  # noqa: PLC0415 - keeps --help quick
     from bench.results import BenchError, OptionError, write  # noqa: PLC0415
+    from bench.stopping import stop_on_sigterm  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
+    stop_on_sigterm()
     try:
         document = run()
         path = write(out, name, document)
