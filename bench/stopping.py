@@ -17,7 +17,7 @@ _WITH_PARENT: Final = (
 
 
 def stop_on_sigterm() -> None:
-    """SIGTERM stops this process as Ctrl-C does; a second one, as `timeout` sends, does not cut that short."""
+    """SIGTERM stops this process as Ctrl-C does, once: `timeout` sends two, and ending takes its time."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 
