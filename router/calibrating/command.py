@@ -17,13 +17,14 @@ from typing import Any, Final
 from rich.console import Console
 
 from policies.calibrating import Measured
-from policies.cost import CalibrationError
+from policies.cost import Calibrated, CalibrationError
 from policies.loading import PolicyError
 from router.admin_client import AdminUrlError
 from router.calibrating.asking import Asker
 from router.calibrating.document import Results, costs_of, results
 from router.calibrating.journal import Journal, JournalError, UnusableJournalError
 from router.calibrating.options import Options
+from router.calibrating.pilot import timed
 from router.calibrating.planning import Plan, asked, planned
 from router.calibrating.progress import Screen
 from router.calibrating.prompts import PromptsError, read_prompts
@@ -44,7 +45,13 @@ def run_calibration(options: Options) -> int:
         found = facts(options.url, options.api_key)
         what = asked(options, found, prompts)
         journal = Journal(options.output / "journal.jsonl", what.fingerprint, fresh=options.fresh)
-        plan = planned(options, what, found, costs_of(cost(options.url)), journal.begun)
+        costs = costs_of(cost(options.url))
+        plan = planned(options, what, found, costs, journal.begun)
+        if journal.begun is None and not options.check:
+            _check_room(options.output, plan)
+            plan = planned(options, what, found, _timed(options, found, plan, costs, errors), None)
+    except KeyboardInterrupt:
+        return _said(errors, "stopped: nothing is measured yet", _FAILED)
     except (AdminUrlError, OverridesError, PromptsError, UnusableJournalError) as error:
         return _said(errors, str(error), _BAD_INPUT)
     except (ServiceError, CalibrationError, JournalError) as error:
@@ -60,6 +67,20 @@ def run_calibration(options: Options) -> int:
         return _measured(options, found, plan, journal, errors)
     except (JournalError, ServiceError, CalibrationError, PolicyError) as error:
         return _said(errors, str(error).splitlines()[0], _FAILED)
+
+
+def _timed(
+    options: Options, found: Facts, plan: Plan, costs: Mapping[str, Calibrated], errors: Console
+) -> Mapping[str, Calibrated]:
+    """The step times as a first prompt shows them."""
+    _say(errors, "a first prompt on every pool, to see how long the others take")
+    prompt = next(iter(plan.prompts.values()))
+
+    async def ask() -> Mapping[str, Calibrated]:
+        async with _asker(options, found) as asker:
+            return await timed(asker, prompt, plan.sides, costs)
+
+    return asyncio.run(ask())
 
 
 def _measured(options: Options, now: Facts, plan: Plan, journal: Journal, errors: Console) -> int:
@@ -89,11 +110,14 @@ def _measured(options: Options, now: Facts, plan: Plan, journal: Journal, errors
 async def _run(  # noqa: PLR0917 - a calibration's parts
     options: Options, found: Facts, plan: Plan, journal: Journal, away: AbstractSet[str], errors: Console
 ) -> list[str]:
-    asker = Asker(options.url, found, max_tokens=options.max_tokens, api_key=options.api_key)
     with Screen(errors, len(plan.blocks) - len(journal.done) or 1) as screen:
-        async with asker:
+        async with _asker(options, found) as asker:
             runner = Runner(asker, plan.prompts, journal, partial(cost, options.url), screen.seen, away)
             return await runner.run(plan.blocks)
+
+
+def _asker(options: Options, found: Facts) -> Asker:
+    return Asker(options.url, found, max_tokens=options.max_tokens, api_key=options.api_key)
 
 
 def _about(
@@ -158,7 +182,8 @@ def _summary(made: Results, output: Path) -> str:
 
 def _check_room(output: Path, plan: Plan) -> None:
     """Raise JournalError where the measurements will not fit."""
-    needed, free = plan.requests * _BYTES_PER_REQUEST, shutil.disk_usage(output).free
+    place = next(folder for folder in (output, *output.parents) if folder.exists())
+    needed, free = plan.requests * _BYTES_PER_REQUEST, shutil.disk_usage(place).free
     if free < needed:
         raise JournalError(
             f"{output}: {free / 2**20:.0f} MiB free, about {needed / 2**20:.0f} are needed: make room, or "

@@ -135,11 +135,11 @@ def test_a_block_that_fails_is_told_and_asked_again_next_time(
     tmp_path: Path, service: PretendedService, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1; the others count."""
-    service.problems = [httpx.Response(500, json={"error": {"message": "broke"}})] * 4
+    service.problems = [httpx.Response(500, json={"error": {"message": "broke"}})] * 6
     assert module.run_calibration(options(tmp_path)) == 1
     told = capsys.readouterr()
     assert "HTTP 500: broke" in told.err
-    assert json.loads(told.out)["failed"] == 2  # the other two met the warm-up
+    assert json.loads(told.out)["failed"] == 2  # the others met the pilot and the warm-up
     assert module.run_calibration(options(tmp_path)) == 0
 
 
@@ -162,6 +162,28 @@ def test_the_budget_takes_fewer_prompts(
     whole, cut = capsys.readouterr().err.splitlines()
     assert "16 prompts of 2 domains" in whole
     assert int(cut.split(": ")[1].split()[0]) < 16
+    assert not service.asked
+
+
+def test_a_budget_goes_by_what_a_first_prompt_takes(
+    tmp_path: Path, service: PretendedService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which may be longer than the service expects; a plan that has begun is not timed anew."""
+    asked = []
+    for name, took_s in (("quick", 0.2), ("slow", 0.8)):
+        service.told = {"measured_s": took_s, "ttft_s": took_s / 10}
+        (folder := tmp_path / name).mkdir()
+        assert module.run_calibration(options(folder, budget_s=60.0)) == 0
+        told = capsys.readouterr().err
+        assert "a first prompt on every pool" in told
+        (plan,) = (line for line in told.splitlines() if "prompts of 2 domains" in line)
+        asked.append(int(plan.split(": ")[1].split()[0]))
+    quick, slow = asked
+    assert 2 <= slow < quick
+    assert [float(head["x-specroute-weight"]) for _, head in service.asked[:4]] == [0.001] * 4
+    service.asked.clear()
+    assert module.run_calibration(options(folder, budget_s=60.0)) == 0
+    assert "a first prompt" not in capsys.readouterr().err
     assert not service.asked
 
 
