@@ -29,6 +29,7 @@ from router.replaying import Replayer, Transcript
 from router.requests import RoutedRequest
 from router.tasks import TaskClassifier, request_text
 from router.tracing import NoTracer, Tracer
+from router.waiting import Deadline
 
 _log = logging.getLogger(__name__)
 
@@ -145,15 +146,11 @@ class RoutingService:
         """Frames of the request, from whichever pool answered; records the outcome when it ends."""
         result: Result = "failed"
         error: str | None = None
+        deadline = Deadline(dispatch.until_s)
         try:
             await self._enter(dispatch)
             async with aclosing(self._failover.frames(dispatch)) as frames:
-                while True:
-                    # One timer per frame: the task that reads the first frame need not read the others.
-                    async with asyncio.timeout_at(dispatch.until_s):
-                        frame = await anext(frames, None)
-                    if frame is None:
-                        break
+                while (frame := await deadline.read(frames)) is not None:
                     self._note(dispatch, frame)
                     yield frame
             result = dispatch.answered
@@ -175,6 +172,7 @@ class RoutingService:
                 raise told from (None if told is failure else failure)
             result = dispatch.answered
         finally:
+            deadline.cancel()
             if dispatch.slot is not None:
                 self._admission.leave(dispatch.slot)
             self._finish(dispatch, result, error)
