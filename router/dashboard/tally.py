@@ -71,6 +71,17 @@ class Compared:
     doubt: float = 0.0
     """Of `Seen.doubt` times x."""
 
+    def count(self, seen: Seen) -> None:
+        """Take in one request."""
+        x, y = seen.plain_s, seen.decode_s
+        self.n += 1.0
+        self.x += x
+        self.y += y
+        self.xx += x * x
+        self.xy += x * y
+        self.yy += y * y
+        self.doubt += seen.doubt * x
+
     def merge(self, other: Compared, sign: int = 1) -> None:
         """Take in, or with sign -1 take off, what another counted."""
         for name in _COMPARED:
@@ -93,6 +104,21 @@ class Tally:
     savings: dict[Group, Sums] = field(default_factory=dict)
     compared: Compared = field(default_factory=Compared)
 
+    def count(self, seen: Seen, saved: Sums | None) -> None:
+        """Take in one request, of which the savings report counts `saved`."""
+        self.requests += 1
+        self.speculative += seen.arm[1] > 0
+        self.tokens += seen.tokens
+        self.results[seen.result] += 1
+        self.arms[seen.arm] += 1
+        self.reasons[seen.reason] += 1
+        if saved is not None and seen.observed is not None:
+            group = seen.observed.group
+            before = self.savings.get(group)
+            self.savings[group] = saved if before is None else before + saved
+        if seen.plain_s > 0:
+            self.compared.count(seen)
+
     def merge(self, other: Tally, sign: int = 1) -> None:
         """Take in, or with sign -1 take off, what another counted."""
         self.requests += sign * other.requests
@@ -109,23 +135,6 @@ class Tally:
                 del self.savings[group]
         if other.compared.n:
             self.compared.merge(other.compared, sign)
-
-
-def _single(seen: Seen) -> Tally:
-    tally = Tally(
-        requests=1,
-        speculative=int(seen.arm[1] > 0),
-        tokens=seen.tokens,
-        results=Counter({seen.result: 1}),
-        arms=Counter({seen.arm: 1}),
-        reasons=Counter({seen.reason: 1}),
-    )
-    if seen.observed is not None:
-        tally.savings[seen.observed.group] = Sums.of(seen.observed)
-    if seen.plain_s > 0:
-        x, y = seen.plain_s, seen.decode_s
-        tally.compared = Compared(1, x, y, x * x, x * y, y * y, seen.doubt * x)
-    return tally
 
 
 class Activity:
@@ -151,12 +160,15 @@ class Activity:
                 self._packed.append(_packed(self._part))
             self._begins_s.append(now_s)
             self._part = {}
-        part, one = self._part, _single(seen)
+        part = self._part
+        saved = None if seen.observed is None else Sums.of(seen.observed)
         for key in (seen.key._replace(tenant=None), seen.key):
             if key.tenant is not None and key not in part and len(part) >= _MAX_KEYS:
                 continue
-            part.setdefault(key, Tally()).merge(one)
-            self._totals.setdefault(key, Tally()).merge(one)
+            for tallies in (part, self._totals):
+                if key not in tallies:
+                    tallies[key] = Tally()
+                tallies[key].count(seen, saved)
 
     def forget(self, now_s: float) -> None:
         """Take off what is an hour old."""
