@@ -13,6 +13,9 @@ from bench.serving import policy
 PLAIN: Final = "vanilla"
 COPYING: Final = ("ngram", "suffix")
 WITH_WEIGHTS: Final = ("eagle3", "draft_model", "medusa")
+UNDRAFTED: Final = "plain"
+"""A second plain engine, of another data type."""
+DTYPES: Final = ("float32", "bfloat16", "float16")
 PACKAGED: Final = "embedded"
 KS: Final = (1, 2, 3, 5)
 _DRAFT_COSTS: Final = {"eagle3": 0.1, "medusa": 0.1}
@@ -33,11 +36,20 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to draft: where its weights are (a folder, or `embedded`), and the k it is asked at."""
+    """One way to draft: where its weights are (a folder, or `embedded`), and the k it is asked at.
 
-    name: str
+    `dtype` is its engine's, where that is not the plain one's.
+    """
+
+    kind: str
     weights: str | None
     ks: Sequence[int]
+    dtype: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its pool's, and what journals and tables call it."""
+        return f"{self.kind}-{self.dtype}" if self.dtype else self.kind
 
     @property
     def arms(self) -> list[Arm]:
@@ -46,31 +58,39 @@ class Method:
 
     def profile(self) -> dict[str, Any]:
         """The pool's, without its core."""
-        drafter: dict[str, Any] = {}
+        drafter: dict[str, Any] = {"dtype": self.dtype} if self.dtype else {}
+        if self.kind == UNDRAFTED:
+            return {"name": self.name, **drafter}
         if self.weights is not None:
             packaged = self.weights == PACKAGED
             drafter["draft_model"] = PACKAGED if packaged else str(Path(self.weights).absolute())
-        if self.name in _DRAFT_COSTS:
-            drafter["step_cost"] = {"per_draft_token": _DRAFT_COSTS[self.name]}
-        return {"name": self.name, "method": self.name, "k": max(self.ks), **drafter}
+        if self.kind in _DRAFT_COSTS:
+            drafter["step_cost"] = {"per_draft_token": _DRAFT_COSTS[self.kind]}
+        return {"name": self.name, "method": self.kind, "k": max(self.ks), **drafter}
 
 
 def parsed(words: Sequence[str], ks: Sequence[int]) -> list[Method]:
     """Methods from words such as `ngram`, `suffix@4` and `eagle3@2,4=FOLDER`; `ks` for those without @.
 
-    A drafter that is a model costs time when nothing is drafted, so of `ks` it is asked with 0 too.
+    A drafter that is a model costs time when nothing is drafted, so of `ks` it is asked with 0 too. With
+    `/bfloat16` after its name a method has an engine of that data type: `ngram/bfloat16@4`; `plain/bfloat16`
+    is one that drafts nothing.
 
     Raises:
-        BenchError: A method is unknown, is there twice, lacks the folder of its weights, or its k is none.
+        BenchError: A method or a data type is unknown, a method is there twice, lacks the folder of its
+            weights, or its k is none.
     """
     found: dict[str, Method] = {}
     for word in words:
         asked, _, weights = word.partition("=")
-        name, at, own = asked.partition("@")
-        if name not in (*COPYING, *WITH_WEIGHTS):
+        named, at, own = asked.partition("@")
+        name, typed, dtype = named.partition("/")
+        if name not in (*COPYING, *WITH_WEIGHTS) and (name != UNDRAFTED or not typed):
             raise BenchError(f"{name}: no method: choose among {', '.join((*COPYING, *WITH_WEIGHTS))}")
-        if name in found:
-            raise BenchError(f"{name}: named twice: leave one out")
+        if typed and dtype not in DTYPES:
+            raise BenchError(f"{word}: {dtype!r} is no data type: choose among {', '.join(DTYPES)}")
+        if named in found:
+            raise BenchError(f"{named}: named twice: leave one out")
         if (name in WITH_WEIGHTS) is not bool(weights):
             form = f"{name}=FOLDER, of its weights" if name in WITH_WEIGHTS else f"{name} alone"
             raise BenchError(f"{word}: write {form}")
@@ -79,7 +99,11 @@ def parsed(words: Sequence[str], ks: Sequence[int]) -> list[Method]:
                 f"{weights}: no drafter's folder (it has no config.json): make one with draft train"
             )
         every = (0, *ks) if name in WITH_WEIGHTS else tuple(ks)
-        found[name] = Method(name, weights or None, _ks(own, word) if at else every)
+        if name == UNDRAFTED:
+            if at:
+                raise BenchError(f"{word}: a plain engine drafts nothing: write {named}")
+            every = (0,)
+        found[named] = Method(name, weights or None, _ks(own, word) if at else every, dtype or None)
     return list(found.values())
 
 

@@ -158,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         "methods",
         nargs="+",
         help="ngram, suffix, eagle3=embedded, eagle3=FOLDER, draft_model=FOLDER, medusa=FOLDER; "
-        "with k of its own: ngram@4, eagle3@2,4=FOLDER",
+        "with k of its own: ngram@4, eagle3@2,4=FOLDER; on engines of another data type: plain/bfloat16, "
+        "ngram/bfloat16@4",
     )
     add_options(parser)
     return parser

@@ -209,6 +209,26 @@ def test_a_method_may_have_k_of_its_own(head: Path) -> None:
     assert (eagle.profile()["draft_model"], eagle.profile()["k"]) == ("embedded", 4)
 
 
+def test_engines_of_another_data_type_are_pools_of_their_own() -> None:
+    """Beside the plain one, which all are compared with."""
+    methods = parsed(["plain/bfloat16", "ngram@4", "ngram/bfloat16@4", "eagle3/bfloat16@2=embedded"], [1])
+    assert [arm.name for method in methods for arm in method.arms] == [
+        "plain-bfloat16 k=0",
+        "ngram k=4",
+        "ngram-bfloat16 k=4",
+        "eagle3-bfloat16 k=2",
+    ]
+    args, _ = deployment(methods, core=1, spec={})
+    found = parse_settings(args).profiles
+    assert [(one.method, one.k, one.dtype) for one in found] == [
+        ("none", 0, "auto"),
+        ("none", 0, "bfloat16"),
+        ("ngram", 4, "auto"),
+        ("ngram", 4, "bfloat16"),
+        ("eagle3", 2, "bfloat16"),
+    ]
+
+
 def test_the_deployment_is_one_that_can_be_served(head: Path) -> None:
     """All engines on one core, each method with its weights."""
     args, policy = deployment(parsed(["ngram", f"eagle3={head}"], [1, 3]), core=1, spec={})
@@ -227,6 +247,10 @@ def test_the_deployment_is_one_that_can_be_served(head: Path) -> None:
         (["eagle3"], "write eagle3=FOLDER"),
         (["ngram=/x"], "write ngram alone"),
         (["eagle3=/nowhere"], "no drafter's folder"),
+        (["plain"], "no method: choose among ngram"),
+        (["plain/bfloat16@4"], "a plain engine drafts nothing"),
+        (["ngram/int3"], "'int3' is no data type: choose among float32, bfloat16"),
+        (["ngram/bfloat16@4", "ngram/bfloat16"], "named twice"),
         (["ngram@"], "'' is no k"),
         (["ngram@0"], "'0' is no k"),
         (["ngram@2,x"], "'2,x' is no k"),
