@@ -15,7 +15,16 @@ import torch
 from engine_client import Answer, EngineHost
 from test_equality import ROUNDING, gap_at_first_difference
 from test_steps import check_steps
-from tiny_drafters import HEADS, K, distilled, write_medusa, write_model, write_twin
+from tiny_drafters import (
+    HEADS,
+    K,
+    distilled,
+    write_eagle,
+    write_medusa,
+    write_model,
+    write_mtp,
+    write_twin,
+)
 
 from drafters.corpus import Corpus, Place, batches, load
 from drafters.distilling import ANSWERS, DRAFTER
@@ -52,9 +61,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Made:
-    """The tiny model, drafters for it, and recorded answers."""
+    """The tiny model, the same with MTP layers, drafters for it, and recorded answers."""
 
     model: Path
+    with_layers: Path
     drafters: Mapping[str, Path]
     places: Sequence[Place]
 
@@ -80,9 +90,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         "eagle3": run / DRAFTER,
         "draft": write_twin(folder / "twin", model),
         "medusa": write_medusa(folder / "medusa", model),
+        "eagle": write_eagle(folder / "eagle", model),
     }
+    with_layers = write_mtp(folder / "with_layers", model)
     greedy = [place for place in corpus.learned + corpus.held_out if not place.entry.request.temperature]
-    yield Made(model, drafters, greedy)
+    yield Made(model, with_layers, drafters, greedy)
     torch.set_num_threads(usual)
 
 
@@ -99,12 +111,19 @@ def engines(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
             **SMALL,
         ),
         Profile(name="medusa", method="medusa", k=HEADS, draft_model=str(made.drafters["medusa"]), **SMALL),
+        Profile(name="eagle", method="eagle", k=K, draft_model=str(made.drafters["eagle"]), **SMALL),
+        Profile(name="mtp", method="mtp", k=K, **SMALL),
     ]
     if find_spec("arctic_inference") is not None:
         profiles.append(Profile(name="suffix", method="suffix", k=K, **SMALL))
     scratch, cores = tmp_path_factory.mktemp("drafting"), available_cores()
     started = [
-        EngineHost(profile, cores[number % len(cores)], made.model, scratch)
+        EngineHost(
+            profile,
+            cores[number % len(cores)],
+            made.with_layers if profile.method == "mtp" else made.model,
+            scratch,
+        )
         for number, profile in enumerate(profiles)
     ]
     try:
@@ -156,7 +175,7 @@ def counts(answer: Answer, answered: int) -> Counts:
     return found
 
 
-@pytest.mark.parametrize("method", ["eagle3", "draft", "medusa", "suffix"])
+@pytest.mark.parametrize("method", ["eagle3", "draft", "medusa", "suffix", "eagle", "mtp"])
 def test_requests_of_a_mixed_batch_draft_with_their_k(
     made: Made, engines: dict[str, EngineHost], method: str
 ) -> None:
@@ -184,7 +203,7 @@ def test_requests_of_a_mixed_batch_draft_with_their_k(
     assert accepted[most] > 0, "without accepted drafts nothing has been compared"
 
 
-@pytest.mark.parametrize("name", ["eagle3", "draft", "medusa"])
+@pytest.mark.parametrize("name", ["eagle3", "draft", "medusa", "eagle", "mtp"])
 def test_an_idle_engine_times_passes_on_every_k(engines: dict[str, EngineHost], name: str) -> None:
     """Of one request each, on k = 0, 1, 2 and the largest; what traffic taught stays as it was."""
     host = engines[name]

@@ -77,6 +77,70 @@ def write_medusa(folder: Path, model: Path) -> Path:
     return _write(folder, config, tensors)
 
 
+def write_eagle(folder: Path, model: Path) -> Path:
+    """An EAGLE-1 head that hands on the state it is given, so that it foresees the token just said."""
+    hidden = WIDE["hidden_size"]
+    tensors = {
+        "embed_tokens.weight": load_file(model / "model.safetensors")["model.embed_tokens.weight"],
+        "fc.weight": torch.cat([torch.zeros(hidden, hidden), torch.eye(hidden)], dim=1),
+        **{f"layers.0.{name}": tensor for name, tensor in _idle_layer().items()},
+    }
+    del tensors["layers.0.input_layernorm.weight"]
+    config = WIDE | {"architectures": ["EagleLlamaForCausalLM"], "num_hidden_layers": 1}
+    return _write(folder, config, tensors)
+
+
+def write_mtp(folder: Path, model: Path) -> Path:
+    """The target as a MiMo, a Qwen2 with an MTP layer, which hands on the state it is given, too."""
+    shutil.copytree(model, folder)
+    hidden = WIDE["hidden_size"]
+    tensors = load_file(model / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    for number in range(WIDE["num_hidden_layers"]):
+        tensors |= {f"model.layers.{number}.self_attn.{name}": bias for name, bias in _no_biases().items()}
+    layer = _idle_layer() | {f"self_attn.{name}": bias for name, bias in _no_biases().items()}
+    layer |= {
+        "input_proj.weight": torch.cat([torch.eye(hidden), torch.zeros(hidden, hidden)], dim=1),
+        **{f"{name}_layernorm.weight": torch.ones(hidden) for name in ("token", "hidden", "final")},
+    }
+    tensors |= {f"model.mtp_layers.0.{name}": tensor for name, tensor in layer.items()}
+    config = WIDE | {
+        "architectures": ["MiMoForCausalLM"],
+        "model_type": "qwen2",
+        "tie_word_embeddings": False,
+        "num_nextn_predict_layers": 1,
+    }
+    return _write(folder, config, tensors)
+
+
+def _idle_layer() -> dict[str, Tensor]:
+    """A decoder layer that adds nothing to its input."""
+    hidden, wide, queries, keys = _sizes()
+    return {
+        "input_layernorm.weight": torch.ones(hidden),
+        "post_attention_layernorm.weight": torch.ones(hidden),
+        "self_attn.q_proj.weight": torch.zeros(queries, hidden),
+        "self_attn.k_proj.weight": torch.zeros(keys, hidden),
+        "self_attn.v_proj.weight": torch.zeros(keys, hidden),
+        "self_attn.o_proj.weight": torch.zeros(hidden, queries),
+        "mlp.gate_proj.weight": torch.zeros(wide, hidden),
+        "mlp.up_proj.weight": torch.zeros(wide, hidden),
+        "mlp.down_proj.weight": torch.zeros(hidden, wide),
+    }
+
+
+def _no_biases() -> dict[str, Tensor]:
+    _, _, queries, keys = _sizes()
+    sizes = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
+    return {f"{name}.bias": torch.zeros(size) for name, size in sizes.items()}
+
+
+def _sizes() -> tuple[int, int, int, int]:
+    """Of the hidden states, between the projections of an MLP, of all queries, of all keys."""
+    heads, keys = WIDE["num_attention_heads"], WIDE["num_key_value_heads"]
+    return WIDE["hidden_size"], WIDE["intermediate_size"], heads * WIDE["head_dim"], keys * WIDE["head_dim"]
+
+
 def write_twin(folder: Path, model: Path) -> Path:
     """The target under another tokenizer: the same texts, their ids the other way round.
 
