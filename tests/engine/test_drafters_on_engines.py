@@ -23,6 +23,7 @@ from tiny_drafters import (
     write_medusa,
     write_model,
     write_mtp,
+    write_parallel,
     write_twin,
 )
 
@@ -91,6 +92,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         "draft": write_twin(folder / "twin", model),
         "medusa": write_medusa(folder / "medusa", model),
         "eagle": write_eagle(folder / "eagle", model),
+        "parallel": write_parallel(folder / "parallel", model),
     }
     with_layers = write_mtp(folder / "with_layers", model)
     greedy = [place for place in corpus.learned + corpus.held_out if not place.entry.request.temperature]
@@ -113,6 +115,14 @@ def engines(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         Profile(name="medusa", method="medusa", k=HEADS, draft_model=str(made.drafters["medusa"]), **SMALL),
         Profile(name="eagle", method="eagle", k=K, draft_model=str(made.drafters["eagle"]), **SMALL),
         Profile(name="mtp", method="mtp", k=K, **SMALL),
+        Profile(
+            name="parallel",
+            method="draft_model",
+            k=K,
+            draft_model=str(made.drafters["parallel"]),
+            draft_options={"parallel_drafting": True},
+            **SMALL,
+        ),
     ]
     if find_spec("arctic_inference") is not None:
         profiles.append(Profile(name="suffix", method="suffix", k=K, **SMALL))
@@ -175,7 +185,7 @@ def counts(answer: Answer, answered: int) -> Counts:
     return found
 
 
-@pytest.mark.parametrize("method", ["eagle3", "draft", "medusa", "suffix", "eagle", "mtp"])
+@pytest.mark.parametrize("method", ["eagle3", "draft", "medusa", "suffix", "eagle", "mtp", "parallel"])
 def test_requests_of_a_mixed_batch_draft_with_their_k(
     made: Made, engines: dict[str, EngineHost], method: str
 ) -> None:
@@ -203,7 +213,7 @@ def test_requests_of_a_mixed_batch_draft_with_their_k(
     assert accepted[most] > 0, "without accepted drafts nothing has been compared"
 
 
-@pytest.mark.parametrize("name", ["eagle3", "draft", "medusa", "eagle", "mtp"])
+@pytest.mark.parametrize("name", ["eagle3", "draft", "medusa", "eagle", "mtp", "parallel"])
 def test_an_idle_engine_times_passes_on_every_k(engines: dict[str, EngineHost], name: str) -> None:
     """Of one request each, on k = 0, 1, 2 and the largest; what traffic taught stays as it was."""
     host = engines[name]

@@ -113,6 +113,14 @@ def write_mtp(folder: Path, model: Path) -> Path:
     return _write(folder, config, tensors)
 
 
+def write_parallel(folder: Path, model: Path) -> Path:
+    """The target as a drafter that proposes all tokens in one pass: the first one right, the others at random."""
+    shutil.copytree(model, folder)
+    config = WIDE | {"pard_token": SPECIAL.index("<user>")}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
 def _idle_layer() -> dict[str, Tensor]:
     """A decoder layer that adds nothing to its input."""
     hidden, wide, queries, keys = _sizes()
