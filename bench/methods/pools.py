@@ -123,7 +123,7 @@ def measure(
 
 
 def families(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """By family: the arm the router took most, its share, and ratios of times per token.
+    """By family: the pool the router took most, its share, its usual k there, and ratios of times per token.
 
     `alone` has every pool's ratio to plain decoding; `best` is the least of them and plain decoding itself
     (1), and `against_best` is the router's over that one's, each [value, low, high]. So is
@@ -167,8 +167,9 @@ def _family(family: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     answers = [row["answers"] for row in rows]
     settled = [own for own in answers if not _explored(own)]
     chosen = [own[ROUTER] for own in settled]
-    arms = Counter((one["profile"], one["k"]) for one in chosen).most_common(1)
-    (profile, k), count = arms[0] if arms else ((None, None), 0)
+    pools = Counter(one["profile"] for one in chosen).most_common(1)
+    profile, count = pools[0] if pools else (None, 0)
+    ks = Counter(one["k"] for one in chosen if one["profile"] == profile).most_common(1)
     alone = {name: _against(answers, name, PLAIN) for name in answers[0] if name not in {ROUTER, PLAIN}}
     known = {name: one[0] for name, one in alone.items() if one is not None} | {PLAIN: 1.0}
     best = min(known, key=lambda name: known[name])
@@ -176,7 +177,7 @@ def _family(family: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "family": family,
         "prompts": len(rows),
         "profile": profile,
-        "k": k,
+        "k": ks[0][0] if ks else None,
         "share": count / len(chosen) if chosen else None,
         "explored": len(answers) - len(chosen),
         "router": _against(answers, ROUTER, PLAIN),
@@ -198,7 +199,7 @@ def _tpot(one: Mapping[str, Any]) -> float | None:
 def markdown(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> str:
     """The table; `total` is what `overall` found."""
     names = list(rows[0]["alone"]) if rows else []
-    head = ["prompts of", "prompts", "explored", "the router's arm", "router"]
+    head = ["prompts of", "prompts", "explored", "the router's pool", "router"]
     head += [
         *(f"{name} alone" for name in names),
         "better alone",
@@ -209,7 +210,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> str
     for row in rows:
         share = "" if row["share"] is None else f" ({row['share']:.0%})"
         cells = [row["family"], str(row["prompts"]), str(row["explored"])]
-        cells += [f"{row['profile']} k={row['k']}{share}", interval(row["router"])]
+        cells += [f"{row['profile']}{share}, mostly k={row['k']}", interval(row["router"])]
         cells += [*(interval(row["alone"][name]) for name in names), row["best"], *_compared(row)]
         lines.append(f"| {' | '.join(cells)} |")
     cells = ["all", str(total["prompts"]), str(total["explored"]), *[""] * (len(names) + 2), "each task's"]
