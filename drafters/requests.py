@@ -86,6 +86,9 @@ def read_prompts(file: Path) -> list[Prompt]:
 def _read_line(where: str, line: str) -> Prompt:
     try:
         row = json.loads(line)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DraftError(f"{where}: half of a surrogate pair (\\ud800 to \\udfff) is no text") from None
     except ValueError as error:
         raise DraftError(f"{where}: not JSON ({error}): give one JSON object a line") from error
     if not isinstance(row, dict):

@@ -65,6 +65,7 @@ class _Progress:
     best: float = 0.0
     best_step: int = 0
     waited: int = 0
+    loss: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -152,6 +153,7 @@ class Training:
     def _learn_on(self) -> None:
         began, first = self._clock(), self._optimiser.step
         total = len(self._plan)
+        self._measure_if_due()  # an interruption may have come before the measurement
         while self._optimiser.step < total and self._progress.waited < self._learn.patience:
             group = self._plan[self._optimiser.step]
             surprise = loss(self._head, self._target.embedding, self._scores, load(group), self._learn)
@@ -161,34 +163,43 @@ class Training:
                     f"training: the loss is {value} at step {self._optimiser.step}: delete {self._file} and "
                     "give a lower rate"
                 )
+            self._progress.loss = value
             self._optimiser.learn(surprise)
             step = self._optimiser.step
-            if step % self._learn.measure_steps == 0 or step == total:
-                self._note(value)
-                self._save()
-            elif step % self._learn.checkpoint_steps == 0:
+            if not self._measure_if_due() and step % self._learn.checkpoint_steps == 0:
                 self._save()
             if step % self._learn.checkpoint_steps == 0:
                 left = (self._clock() - began) / (step - first) * (total - step) / 60
                 self._say(f"training: step {step} of at most {total}, loss {value:.3f}, {left:.0f} min left")
 
-    def _note(self, value: float) -> None:
+    def _measure_if_due(self) -> bool:
+        """Measures the head, and saves, where this step's measurement is to be made and is not made yet."""
+        step, history = self._optimiser.step, self._progress.history
+        if step == (history[-1]["step"] if history else 0):
+            return False
+        if step % self._learn.measure_steps and step != len(self._plan):
+            return False
+        self._note(step)
+        self._save()
+        return True
+
+    def _note(self, step: int) -> None:
         """Measures, and keeps the head if it is the best so far."""
         counts = self._measured().total
         length = counts.acceptance_length or 0.0
-        progress, step = self._progress, self._optimiser.step
-        progress.history.append(
-            {
-                "step": step,
-                "loss": value,
-                "alpha_by_position": counts.conditional,
-                "acceptance_length": length,
-            }
-        )
+        progress = self._progress
         progress.waited += 1
         if length > progress.best:
             progress.best, progress.best_step, progress.waited = length, step, 0
             self._best = _weights(self._head)
+        progress.history.append(
+            {
+                "step": step,
+                "loss": progress.loss,
+                "alpha_by_position": counts.conditional,
+                "acceptance_length": length,
+            }
+        )
         shown = " ".join("-" if alpha is None else f"{alpha:.3f}" for alpha in counts.conditional)
         self._say(f"held out: step {step}, conditional acceptance {shown}, acceptance length {length:.3f}")
 

@@ -122,7 +122,7 @@ def _become_link(drafter: Path, store: Path) -> None:
     first = _copied(drafter, store, "first")
     link = drafter.with_name(f".{drafter.name}.link")
     link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(first, drafter.parent))
+    link.symlink_to(os.path.relpath(first.resolve(), drafter.parent.resolve()))
     drafter.rename(_aside(drafter))
     link.rename(drafter)
     shutil.rmtree(_aside(drafter), ignore_errors=True)
@@ -135,9 +135,10 @@ def _copied(folder: Path, store: Path, name: str) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         shutil.copytree(folder, partial)
-        for path in partial.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
         partial.rename(version)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -149,7 +150,7 @@ def _switch(link: Path, to: Path) -> None:
     """Points a link somewhere else in one step. It is relative: the folder may be mounted elsewhere."""
     fresh = link.with_name(f".{link.name}.link")
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(os.path.relpath(to, link.parent.resolve()))
+    fresh.symlink_to(os.path.relpath(to.resolve(), link.parent.resolve()))
     fresh.rename(link)
 
 

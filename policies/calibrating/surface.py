@@ -66,12 +66,13 @@ def surface(
         contexts: Tokens of context of each request, to tell the surface at.
     """
     found = []
+    asked = {pool.profile: pool.least_asked for pool in pools}
     for pool in pools:
         row = _coverage(pool, evidence)
         for batch in [one for one in _BATCHES if one <= pool.slots]:
             for k in range(1, pool.max_k + 1):
                 for context in sorted(contexts):
-                    at = break_even(row, costs, k=k, requests=batch, context=context)
+                    at = break_even(row, costs, k=k, requests=batch, context=context, asked=asked)
                     if at is not None:
                         found.append(
                             Point(

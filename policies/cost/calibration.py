@@ -21,9 +21,9 @@ known is too close to call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from policies.cells import CellKey, TemperatureBucket
 from policies.cost.steps import StepTime
@@ -52,7 +52,7 @@ class _Part(BaseModel):
 
 
 class _StepTimeMs(_Part):
-    base: float = Field(gt=0, le=_MAX_MS)
+    base: float = Field(ge=0, le=_MAX_MS)
     per_request: float = Field(0.0, ge=0, le=_MAX_MS)
     wide: float = Field(0.0, ge=0, le=_MAX_MS)
     verify: float = Field(0.0, ge=0, le=_MAX_MS)
@@ -63,6 +63,15 @@ class _StepTimeMs(_Part):
     beyond_16: float = Field(0.0, ge=0, le=_MAX_MS)
     beyond_64: float = Field(0.0, ge=0, le=_MAX_MS)
     beyond_256: float = Field(0.0, ge=0, le=_MAX_MS)
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> Self:
+        # Either may be nothing: passes may take all their time in proportion to what they decode.
+        if self.base + self.per_request <= 0:
+            raise ValueError(
+                "a plain step of one request takes no time: base or per_request is to be above 0"
+            )
+        return self
 
 
 class _BreakEven(_Part):

@@ -10,7 +10,7 @@ from policies.planning.gpus import GPUS, Gpu, GpuError, gpu_named
 from policies.planning.known import KNOWN, known_config
 from policies.planning.memory import Engine, EngineMemory, Load, engine_memory
 from policies.planning.placements import Placement, placements
-from policies.planning.precision import Precision, PrecisionError, precision_of
+from policies.planning.precision import Precision, PrecisionError, loaded_as, precision_of
 from policies.planning.shapes import Shape
 from policies.planning.sizes import SizeVerdict, size_verdict
 
@@ -35,6 +35,7 @@ __all__ = [
     "gains",
     "gpu_named",
     "known_config",
+    "loaded_as",
     "placements",
     "precision_of",
     "shape_of",

@@ -45,6 +45,12 @@ def parameters(shape: Shape) -> Parameters:
     )
 
 
+def met_by_a_token(counts: Parameters, shape: Shape) -> float:
+    """Of a decoder's parameters those that a token meets: all, or of its experts those that are used."""
+    unused = 1.0 - shape.experts.used / shape.experts.total if shape.experts else 0.0
+    return counts.total - counts.experts * unused
+
+
 def layer_parameters(shape: Shape, *, with_experts: bool, inputs: int | None = None) -> Parameters:
     """One layer's. `inputs` is the width of what its attention reads, where that is not the hidden state."""
     attention, small = _attention(shape, inputs or shape.hidden)

@@ -21,8 +21,23 @@ _BITS: Final[Mapping[str, float]] = {
     "nf4": 4.127,
     "nvfp4": 4.5,
     "mxfp4": 4.25,
+    "mxfp8": 8.25,
+    "experts_int8": 8.0,
+}
+_EXPERTS_ONLY: Final = frozenset({"mxfp4", "experts_int8"})
+# What vLLM calls those that it quantises while it loads (`--quantization`, vLLM 0.32), by what they come to.
+_WHILE_LOADING: Final[Mapping[str, str]] = {
+    "fp8": "fp8",
+    "fp8_per_tensor": "fp8",
+    "fp8_per_block": "fp8",
+    "fp8_per_channel": "fp8",
+    "mxfp8": "mxfp8",
+    "experts_int8": "experts_int8",
+    "int8_per_channel_weight_only": "int8",
+    "nvfp4_per_token": "nvfp4",
 }
 _SCALE_BITS: Final = 16
+_FLOAT_SCALE_BITS: Final = 8
 _HALF_BYTE: Final = 4
 _BYTE: Final = 8
 
@@ -79,12 +94,22 @@ def precision_of(
             raise PrecisionError(
                 f"quantization: {quantization!r} is unknown; {choices_hint(quantization, list(_BITS))}"
             )
-        return Precision(dtype, DTYPES[dtype], quantization, _BITS[quantization])
+        only = quantization == "experts_int8"
+        return Precision(dtype, DTYPES[dtype], quantization, _BITS[quantization], experts_only=only)
     given = config.get("quantization_config")
     if not isinstance(given, Mapping):
         return Precision(dtype, DTYPES[dtype])
     name, bits = _configured(given)
-    return Precision(dtype, DTYPES[dtype], name, bits, experts_only=name == "mxfp4")
+    return Precision(dtype, DTYPES[dtype], name, bits, experts_only=name in _EXPERTS_ONLY)
+
+
+def loaded_as(name: object) -> str | None:
+    """What weights are that vLLM is told to quantise while it loads them; None where it only loads them.
+
+    `name` is its `quantization`. Other names than those of `_WHILE_LOADING` say what is stored; the model's own
+    files tell that, too.
+    """
+    return _WHILE_LOADING.get(name) if isinstance(name, str) else None
 
 
 def _configured(given: Mapping[str, Any]) -> tuple[str, float]:
@@ -106,9 +131,12 @@ def _configured(given: Mapping[str, Any]) -> tuple[str, float]:
         weights = (first.get("weights") if isinstance(first, Mapping) else None) or {}
     elif method not in {"gptq", "awq"}:
         raise PrecisionError(f"quantization_config.quant_method: {method!r} is unknown: say --quantization")
+    is_float = weights.get("type") == "float"
     bits = weights.get("bits", weights.get("num_bits", _HALF_BYTE))
     group = weights.get("group_size") or 0
     if not isinstance(bits, int) or not 1 <= bits <= _BYTE or not isinstance(group, int):
         raise PrecisionError("quantization_config: bits and group_size are to be whole numbers, bits 1 to 8")
-    beside = (_SCALE_BITS + bits) / group if group > 0 else 0.0
+    # Floats have a scale of one byte and no zero point: NVFP4 per 16 weights, MXFP4 and MXFP8 per 32.
+    each = _FLOAT_SCALE_BITS if is_float else _SCALE_BITS + bits
+    beside = each / group if group > 0 else 0.0
     return method, bits + beside

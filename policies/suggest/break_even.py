@@ -47,7 +47,13 @@ class BreakEven(NamedTuple):
 
 
 def break_even(
-    row: Evidence, costs: Mapping[str, Calibrated], *, k: int, requests: float, context: float = 0.0
+    row: Evidence,
+    costs: Mapping[str, Calibrated],
+    *,
+    k: int,
+    requests: float,
+    context: float = 0.0,
+    asked: Mapping[str, int] | None = None,
 ) -> BreakEven | None:
     """The break-even of a pool's drafts; None where either step time was not measured.
 
@@ -57,16 +63,20 @@ def break_even(
         k: Draft tokens per step.
         requests: Requests that an engine decodes at once.
         context: Tokens of context of each of them.
+        asked: By profile, tokens that its drafting model works for in every pass at least; 1 where it is not
+            told. Where drafts are copied, none is worked for, and the step time has no such part.
     """
     measured = {profile: cost for profile, cost in costs.items() if cost.steps >= MIN_PASSES}
     own = measured.get(row.profile)
     if own is None or not row.coverage:
         return None
     plain_load = StepLoad(requests=requests, context=requests * context)
-    # A drafting model works for one token at least, some for all, also where nobody uses its drafts.
-    least = float(max(1, row.least_asked))
+    # A drafting model works for one token at least, some for all, also where nobody uses its drafts: in the
+    # pools that a plain step might be taken on, too.
+    works = {profile: float(max(1, (asked or {}).get(profile, 1))) for profile in measured}
+    least = works[row.profile] = float(max(1, row.least_asked))
     plain_s, plain = min(
-        (cost.step_time.seconds(plain_load._replace(asked=least * (profile == row.profile))), cost)
+        (cost.step_time.seconds(plain_load._replace(asked=works[profile])), cost)
         for profile, cost in measured.items()
     )
     drafts = StepLoad(

@@ -93,12 +93,21 @@ def suggest(
     for row in evidence:
         if row.task in policy.spec.known_tasks and (row.tenant is None or row.tenant in policy.spec.tenants):
             groups.setdefault((row.task, row.tenant), []).append(row)
+    load = _Load(requests, context, {row.profile: row.least_asked for row in evidence})
     order = {task: rank for rank, task in enumerate(policy.spec.known_tasks)}
     found: dict[tuple[str, str | None], Suggestion] = {}
     for key in sorted(groups, key=lambda key: (key[1] is not None, key[1] or "", order[key[0]])):
-        made = _Maker(policy, *key, costs, (requests, context)).suggestion(groups[key])
+        made = _Maker(policy, *key, costs, load).suggestion(groups[key])
         found[key] = made if key[1] is None else _beside(policy, made, found.get((key[0], None)))
     return list(found.values())
+
+
+class _Load(NamedTuple):
+    """What step times are told for, as `break_even` takes it."""
+
+    requests: float
+    context: float
+    asked: Mapping[str, int]
 
 
 class _Maker:
@@ -108,12 +117,12 @@ class _Maker:
         task: str,
         tenant: str | None,
         costs: Mapping[str, Calibrated],
-        load: tuple[float, float],
+        load: _Load,
     ) -> None:
         self._task, self._tenant = task, tenant
         self._effective = resolve(policy, tenant=tenant or "", task=task)
         self._costs = costs
-        self._requests, self._context = load
+        self._load = load
 
     def suggestion(self, rows: Sequence[Evidence]) -> Suggestion:
         threshold, k = self._effective.threshold, self._effective.k.default
@@ -125,8 +134,7 @@ class _Maker:
         priced = [
             (row, found)
             for row in seen
-            if (found := break_even(row, self._costs, k=k, requests=self._requests, context=self._context))
-            is not None
+            if (found := break_even(row, self._costs, k=k, **self._load._asdict())) is not None
         ]
         if not priced:
             return nothing._replace(note="the step times of its pool are not measured yet")

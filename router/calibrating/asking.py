@@ -21,7 +21,14 @@ _LATER: Final = frozenset({429, 503})
 
 
 class AnswerError(Exception):
-    """One request that was not answered as it should have been; one line."""
+    """One request that was not answered as it should have been; one line.
+
+    `refused` is whether the service found fault with the request itself: another prompt may fare better.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class Asker:
@@ -82,7 +89,7 @@ class Asker:
             **({"X-Specroute-Task": prompt.task} if prompt.task else {}),
             **({"X-Specroute-Weight": f"{max(LEAST_WEIGHT, weight):.4f}"} if weight < 1 else {}),
         }
-        answer = await self._answer(self.body(prompt, side), headers)
+        answer = await self._answer(prompt.id, self.body(prompt, side), headers)
         try:
             told = answer["specroute"]
             if told["reason"] != "override":
@@ -111,7 +118,9 @@ class Asker:
         except (LookupError, TypeError, ValueError) as error:
             raise AnswerError(f"{prompt.id}: the answer has no account of itself ({error!r})") from None
 
-    async def _answer(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Mapping[str, Any]:
+    async def _answer(
+        self, name: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Mapping[str, Any]:
         for more in reversed(range(_TRIES)):
             try:
                 response = await self._client.post("/v1/chat/completions", json=body, headers=dict(headers))
@@ -128,7 +137,10 @@ class Asker:
         if response.is_error or not isinstance(found, dict):
             message = found.get("error", found) if isinstance(found, dict) else response.text
             told = message.get("message", message) if isinstance(message, dict) else message
-            raise AnswerError(f"HTTP {response.status_code}: {one_line(str(told))}")
+            raise AnswerError(
+                f"{name}: HTTP {response.status_code}: {one_line(str(told))}",
+                refused=response.is_client_error and response.status_code not in _LATER,
+            )
         return found
 
     def _replays(self, answer: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:

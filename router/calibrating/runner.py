@@ -16,7 +16,10 @@ from router.calibrating.prompts import Prompt
 from router.calibrating.service import ServiceError
 
 _MOST_FAILURES: Final = 5
-"""Blocks in a row; then something is wrong that more requests do not mend."""
+"""In a row; then something is wrong that more requests do not mend.
+
+A prompt that the service refuses is refused on all its sides, which stand together: that counts once.
+"""
 _COST_EVERY: Final = 40
 
 Weights = Mapping[tuple[str, TemperatureBucket], float]
@@ -68,20 +71,22 @@ class Runner:
         ]
         if waiting:
             await self._warm_up([block for _, block in waiting])
-        in_a_row = 0
+        in_a_row = set[int | str]()
         for done, (number, block) in enumerate(waiting, 1):
             problem = await self._measure(number, block)
-            self._seen(block, problem)
-            in_a_row = in_a_row + 1 if problem else 0
-            if problem:
-                failures.append(problem)
-            if in_a_row >= _MOST_FAILURES:
-                raise ServiceError(f"{in_a_row} requests in a row failed, the last one: {problem}")
+            self._seen(block, str(problem) if problem else None)
+            if problem is None:
+                in_a_row.clear()
+            else:
+                failures.append(str(problem))
+                in_a_row.add(block.prompts[0] if problem.refused else number)
+            if len(in_a_row) >= _MOST_FAILURES:
+                raise ServiceError(f"{len(in_a_row)} requests in a row failed, the last one: {problem}")
             if done % _COST_EVERY == 0 or done == len(waiting):
                 self._journal.add_cost(await asyncio.to_thread(self._cost))
         return failures
 
-    async def _measure(self, number: int, block: Block) -> str | None:
+    async def _measure(self, number: int, block: Block) -> AnswerError | None:
         """Ask a block; what went wrong, if anything did."""
         found = await asyncio.gather(
             *(self._ask(name, block.side) for name in block.prompts),
@@ -90,7 +95,7 @@ class Runner:
         answers: list[Measured] = []
         for one in found:
             if isinstance(one, AnswerError):
-                return str(one)
+                return one
             if isinstance(one, BaseException):
                 raise one
             answers.append(one)

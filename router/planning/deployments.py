@@ -10,6 +10,7 @@ from policies.planning import (
     Engine,
     Load,
     ShapeError,
+    loaded_as,
     size_verdict,
 )
 from policies.planning.gpus import CPU
@@ -17,7 +18,7 @@ from policies.planning.memory import DEFAULT_UTILIZATION, GIB
 from policies.planning.parameters import parameters
 from replicas.profiles import EMBEDDED, ModelSpec, Profile, engine_arguments
 from router.planning.engines import ANY_GPU, Planned, found, placed
-from router.planning.findings import pair_problems, tokenizers
+from router.planning.findings import pair_problems, split_problems, tokenizers
 from router.settings import DeploymentSettings
 
 _FP8: Final = "fp8"
@@ -68,7 +69,7 @@ def _entry(  # noqa: PLR0917 - one caller
     target = Planned(
         found(model.path, "model.path", shapes),
         dtype=profile.dtype,
-        quantization=_quantization(arguments.get("quantization")),
+        quantization=loaded_as(arguments.get("quantization")),
         on_cpu=on_cpu,
     )
     drafter = _drafter(profile, shapes, on_cpu=on_cpu)
@@ -86,10 +87,11 @@ def _entry(  # noqa: PLR0917 - one caller
         **_settings(profile, arguments, machine_share if on_cpu else None),
     )
     engine, memory = placed(engine, gpu_name, load)
-    size = size_verdict(draft, parameters(shape).total)
+    size = size_verdict(draft, shape)
     where = f"profiles.{profile.name}"
     heterogeneous = bool(profile.draft_options.get("use_heterogeneous_vocab"))
     problems = [
+        *split_problems(engine),
         *pair_problems(target, drafter, profile.method, [profile.k], heterogeneous=heterogeneous),
         *(() if heterogeneous else tokenizers(target, drafter, draft).problems),
     ]
@@ -164,11 +166,6 @@ def _drafter(profile: Profile, shapes: Path | None, *, on_cpu: bool) -> Planned 
     return Planned(
         found(profile.draft_model, f"profiles.{profile.name}.draft_model", shapes),
         dtype=profile.dtype,
-        quantization=_quantization(profile.draft_options.get("quantization")),
+        quantization=loaded_as(profile.draft_options.get("quantization")),
         on_cpu=on_cpu,
     )
-
-
-def _quantization(given: object) -> str | None:
-    """Only what vLLM quantises while it loads; what is stored quantised is said by the model's files."""
-    return _FP8 if given == _FP8 else None

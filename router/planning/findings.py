@@ -40,6 +40,26 @@ def pair_problems(
         )
 
 
+def split_problems(engine: Engine) -> Iterator[str]:
+    """Why vLLM would refuse to split the models over so many GPUs (its ModelConfig and SpeculativeConfig)."""
+    if engine.target.heads % engine.gpus:
+        yield f"gpus: {_split(engine.target.heads, engine.gpus)}"
+    if not engine.draft.is_model:
+        return
+    if engine.draft_gpus not in {1, engine.gpus}:
+        yield (
+            f"draft_tensor_parallel_size (--draft-gpus): {engine.draft_gpus}, but vLLM splits a drafter over "
+            f"1 GPU or as many as the target, {engine.gpus}"
+        )
+    elif engine.draft.kv_shape is not None and engine.draft.kv_shape.heads % engine.draft_gpus:
+        yield f"gpus: the drafter: {_split(engine.draft.kv_shape.heads, engine.draft_gpus)}"
+
+
+def _split(heads: int, gpus: int) -> str:
+    most = max(count for count in range(1, gpus) if heads % count == 0)
+    return f"{heads} attention heads cannot be split evenly over {gpus} GPUs: take {most}"
+
+
 def load_warnings(engine: Engine, load: Load, gained: Sequence[Gain]) -> Iterator[str]:
     """What the load makes of the plan: texts that are too long, and drafts that are not checked for free."""
     longest = engine.target.max_position

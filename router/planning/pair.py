@@ -30,7 +30,7 @@ from replicas.profiles import StepCost as ProfileStepCost
 from replicas.tokenizer_check import TokenizerComparison
 from router.planning.assumptions import ON_CPU, ON_GPUS
 from router.planning.engines import ANY_GPU, Planned, found, placed
-from router.planning.findings import advice, load_warnings, pair_problems, tokenizers
+from router.planning.findings import advice, load_warnings, pair_problems, split_problems, tokenizers
 
 DEFAULT_CONTEXT: Final = 2048
 DEFAULT_CONCURRENCY: Final = 8
@@ -85,8 +85,9 @@ def plan_pair(options: PairOptions) -> dict[str, Any]:
     gained = _gains(engine, load, options, lengths) if method != "none" else []
     compared = tokenizers(target, drafter, draft)
     total = parameters(engine.target).total
-    size = size_verdict(draft, total)
+    size = size_verdict(draft, engine.target)
     problems = [
+        *split_problems(engine),
         *pair_problems(target, drafter, method, lengths, heterogeneous=options.heterogeneous),
         *_mask_problems(drafter, parallel=options.parallel),
         *(() if options.heterogeneous else compared.problems),

@@ -86,6 +86,7 @@ def test_an_operators_prompts_are_read(tmp_path: Path) -> None:
         ('{"messages": [{"role": "user"}]}', ":2: messages"),
         ('{"prompt": 3}', ":2: messages"),
         ('{"prompt": "a", "task": 3}', ":2: task"),
+        ('{"prompt": "caf\\ud83d"}', ":2: half of a surrogate pair"),
     ],
 )
 def test_bad_lines_are_told_by_their_number(tmp_path: Path, line: str, complaint: str) -> None:

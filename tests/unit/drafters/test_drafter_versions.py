@@ -101,6 +101,29 @@ def test_an_interrupted_first_promotion_is_set_right(tmp_path: Path) -> None:
     assert not (tmp_path / ".drafter.replaced").exists()
 
 
+def test_folders_within_a_drafter_are_copied(tmp_path: Path) -> None:
+    """Downloads leave a cache in it; a volume has `lost+found`."""
+    drafter = made(tmp_path / "drafter", "one")
+    made(drafter / ".cache", "downloaded")
+    promoted(drafter, "two")
+    assert text_of(drafter) == "two"
+    assert text_of(roll_back(drafter) / ".cache") == "downloaded"
+
+
+def test_links_stay_below_a_folder_that_is_reached_by_a_link(tmp_path: Path) -> None:
+    """What is mounted elsewhere is what the link stands for, without what leads to it here."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    drafter = made(tmp_path / "data" / "drafter", "one")
+    for text in ("two", "three"):
+        promoted(drafter, text)
+        assert str(drafter.readlink()).startswith("drafter.versions/")
+    roll_back(drafter)
+    assert str(drafter.readlink()).startswith("drafter.versions/")
+    (tmp_path / "disk").rename(tmp_path / "mounted")
+    assert text_of(tmp_path / "mounted" / "drafter") == "two"
+
+
 def test_links_are_relative(tmp_path: Path) -> None:
     """The folder may be mounted elsewhere where engines run."""
     drafter = made(tmp_path / "here" / "drafter", "one")

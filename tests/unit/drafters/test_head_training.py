@@ -89,6 +89,30 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     assert whole.report["history"] == parted.report["history"]
 
 
+@pytest.mark.parametrize("measurement", [0, 2])
+def test_a_training_interrupted_while_it_measures_measures_when_it_goes_on(
+    tmp_path: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch, measurement: int
+) -> None:
+    """The first measurement and the last one: the best head is the one of an uninterrupted training."""
+    whole = training(tmp_path / "whole", recorded_beside(tmp_path, "whole", recorded)).run()
+    usual, calls = training_module.measure, iter(range(1000))
+
+    def interrupted(*given: Any, **options: Any) -> Acceptance:
+        if next(calls) == measurement:
+            raise KeyboardInterrupt
+        return usual(*given, **options)
+
+    (tmp_path / "parted").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(training_module, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training(tmp_path / "parted", recorded).run()
+    parted = training(tmp_path / "parted", recorded).run()
+    assert same(whole, parted)
+    assert whole.report["history"] == parted.report["history"]
+    assert whole.report["best_step"] == parted.report["best_step"] > 0
+
+
 def recorded_beside(tmp_path: Path, name: str, recorded: Recorded) -> Recorded:
     """The same recording; makes the run's folder."""
     (tmp_path / name).mkdir()

@@ -47,6 +47,13 @@ def test_coefficients_that_are_left_out_are_zero() -> None:
     assert read["ngram"].step_time == StepTime(0.02)
 
 
+def test_a_fit_without_a_constant_part_is_read_again() -> None:
+    """Passes that take their time in proportion to what they decode come to that."""
+    step_time = StepTime(0.0, per_request=0.006)
+    written = calibration({"ngram": calibrated_profile(step_time, 0.05, 100)}, model="m", machine="")
+    assert parse_calibration(json.dumps(written), "file")["ngram"].step_time == step_time
+
+
 def test_routes_to_start_with_are_read_and_may_be_left_out() -> None:
     """Files of earlier versions have none."""
     assert parse_routes(text(), "file") == {}
@@ -69,6 +76,10 @@ def test_routes_to_start_with_are_read_and_may_be_left_out() -> None:
         (text(profile={"step": 1}), "c.json: profiles.ngram.step: unknown key; did you mean 'steps'?"),
         (text(profile={"step_time_ms": {"base": 1, "bas": 2}}), "unknown key; did you mean 'base'?"),
         (text(profile={"step_time_ms": {"base": -1}}), "c.json: profiles.ngram.step_time_ms.base: "),
+        (
+            text(profile={"step_time_ms": {"base": 0}}),
+            "ngram.step_time_ms: a plain step of one request takes",
+        ),
         (text(profile={"step_time_ms": {}}), "c.json: profiles.ngram.step_time_ms.base: Field required"),
         (text(profile={"relative_error": "much"}), "c.json: profiles.ngram.relative_error: "),
         (

@@ -161,6 +161,34 @@ def test_the_break_even_counts_the_block() -> None:
     assert alone.plain_s == pytest.approx(0.036)
 
 
+def test_the_break_even_counts_the_drafters_of_other_pools() -> None:
+    """Both pools draft with models: plain steps take 20 ms, and 2 or 6 for the drafter that nobody uses."""
+    costs = {
+        "head": Calibrated(StepTime(0.020, wide=0.014, per_asked=0.002), 0.1, 4000),
+        "draft": Calibrated(StepTime(0.020, wide=0.014, per_asked=0.006), 0.1, 4000),
+    }
+    row = Evidence(
+        profile="head",
+        task="code",
+        tenant=None,
+        temperature=None,
+        alpha=0.7,
+        interval=(0.6, 0.8),
+        coverage=(1.0,),
+        steps=500.0,
+    )
+    found = break_even(row, costs, k=4, requests=1)
+    assert found is not None
+    assert found.plain_s == pytest.approx(0.022)
+    found = break_even(row, costs | {"plain": Calibrated(StepTime(0.020), 0.1, 4000)}, k=4, requests=1)
+    assert found is not None
+    assert found.plain_s == pytest.approx(0.020)
+    block = {"draft": Calibrated(StepTime(0.001, per_asked=0.006), 0.1, 4000)}
+    found = break_even(row, costs | block, k=4, requests=1, asked={"draft": 8})
+    assert found is not None
+    assert found.plain_s == pytest.approx(0.022)
+
+
 def test_a_decision_log_tells_it_and_older_ones_are_read() -> None:
     """Those know no such drafters."""
     values = logged_context(context(pools=(VANILLA, BLOCK), estimates={}))

@@ -1,5 +1,6 @@
 """Expected speedups: the worked numbers, break-even, and what load makes of them."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,6 @@ from policies.planning import (
     size_verdict,
 )
 from policies.planning.gains import break_even, cost_per_token, plain_step_s, verification
-from policies.planning.parameters import parameters
 from policies.speedup import StepCost, geometric_length, rule_of_thumb_speedup, two_model_speedup
 
 pytestmark = pytest.mark.unit
@@ -155,7 +155,7 @@ def test_a_measured_verification_stands_in_for_the_roofline() -> None:
 def test_sizes_of_standalone_drafters(drafter: str, target: str, verdict: str) -> None:
     """5 to 20 times smaller is good, over 30 % is flagged."""
     pair = engine(target, drafter)
-    assert size_verdict(pair.draft, parameters(pair.target).total).verdict == verdict
+    assert size_verdict(pair.draft, pair.target).verdict == verdict
 
 
 def test_tiny_drafters_are_flagged_and_heads_exempt() -> None:
@@ -163,7 +163,19 @@ def test_tiny_drafters_are_flagged_and_heads_exempt() -> None:
     tiny = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 256, "num_hidden_layers": 4}
     tiny |= {"num_attention_heads": 4, "intermediate_size": 1024}
     target = shape_of(KNOWN["llama-3.2-1b-instruct"])
-    found = size_verdict(draft_of("draft_model", target, tiny), parameters(target).total)
+    found = size_verdict(draft_of("draft_model", target, tiny), target)
     assert (found.verdict, "under 50 M" in found.words) == ("flagged", True)
-    assert size_verdict(draft_of("eagle3", target, tiny), parameters(target).total).verdict == "exempt"
-    assert size_verdict(Draft("ngram"), parameters(target).total).verdict == "exempt"
+    assert size_verdict(draft_of("eagle3", target, tiny), target).verdict == "exempt"
+    assert size_verdict(Draft("ngram"), target).verdict == "exempt"
+
+
+def test_of_experts_those_count_that_a_token_meets() -> None:
+    """30 B parameters of which 3.3 B are read per token: a drafter of 4 B is no small one."""
+    pair = engine("qwen3-30b-a3b", "qwen3-4b")
+    found = size_verdict(pair.draft, pair.target)
+    assert found.verdict == "flagged"
+    assert re.search(r"over 30 % of the target \(1\d\d% of the 3.\d B that a token meets\)", found.words)
+    small = engine("qwen3-30b-a3b", "qwen3-0.6b")
+    found = size_verdict(small.draft, small.target)
+    assert found.verdict == "good"
+    assert "times smaller than the 3." in found.words

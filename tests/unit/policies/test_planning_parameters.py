@@ -189,6 +189,20 @@ def test_layers_for_drafting_belong_to_the_target() -> None:
             8,
         ),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, 4.5),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "group_size": 16, "type": "float"}}},
+            },
+            4.5,
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "group_size": 128, "type": "int"}}},
+            },
+            4 + 20 / 128,
+        ),
     ],
 )
 def test_quantised_weights(config: dict[str, Any], bits: float) -> None:

@@ -40,11 +40,15 @@ STEPS = 20
 
 
 class PretendedService:
-    """Answers requests for completions; `alphas` by task, `problems` are answered first, one each."""
+    """Answers requests for completions; `alphas` by task, `problems` are answered first, one each.
+
+    Prompts that end with `refused` are refused.
+    """
 
     def __init__(self, **alphas: float) -> None:
         self.alphas = alphas
         self.problems: list[httpx.Response] = []
+        self.refused: str | None = None
         self.asked: list[tuple[dict[str, Any], httpx.Headers]] = []
         self.besides: dict[str, Any] = {}
         self.told: dict[str, Any] = {}
@@ -59,6 +63,8 @@ class PretendedService:
         self.asked.append((body, request.headers))
         if self.problems:
             return self.problems.pop(0)
+        if self.refused is not None and body["messages"][-1]["content"].endswith(self.refused):
+            return httpx.Response(400, json={"error": {"message": "too long"}})
         k, task = int(request.headers.get("x-specroute-k", 0)), request.headers["x-specroute-task"]
         rng, accepted = Random(request.content + bytes([k])), []
         for _ in range(STEPS):

@@ -153,6 +153,29 @@ def test_block_after_block_failing_ends_it(
     assert len(service.asked) < 20
 
 
+def test_a_prompt_that_the_service_refuses_does_not_end_it(
+    tmp_path: Path, service: PretendedService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All its sides are refused one after the other; they count as one failure, and it is named."""
+    service.refused = "code 3"
+    assert module.run_calibration(options(tmp_path, batches=(1,), ks=(1, 2, 4, 8))) == 1
+    told = capsys.readouterr()
+    assert "HTTP 400: too long" in told.err
+    assert json.loads(told.out)["failed"] >= 6
+    assert {file.name for file in (tmp_path / "out").iterdir()} >= FILES
+    service.refused = None
+    assert module.run_calibration(options(tmp_path, batches=(1,), ks=(1, 2, 4, 8))) == 0
+
+
+def test_prompt_after_prompt_refused_ends_it(
+    tmp_path: Path, service: PretendedService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong key, for example."""
+    service.refused = ""
+    assert module.run_calibration(options(tmp_path)) == 1
+    assert "5 requests in a row failed, the last one: " in capsys.readouterr().err
+
+
 def test_the_budget_takes_fewer_prompts(
     tmp_path: Path, service: PretendedService, capsys: pytest.CaptureFixture[str]
 ) -> None:

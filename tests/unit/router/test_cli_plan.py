@@ -90,6 +90,24 @@ def test_a_flagged_size_warns() -> None:
     assert any("over 30 % of the target" in line for line in plan["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--target", "qwen2.5-7b", "--gpu", "l4", "--gpus", "8"),
+            "gpus: 28 attention heads cannot be split",
+        ),
+        ((*PAIR, "--gpus", "3"), "gpus: 64 attention heads cannot be split evenly over 3 GPUs: take 2"),
+        ((*PAIR, "--gpus", "4", "--draft-gpus", "2"), "vLLM splits a drafter over 1 GPU or as many as"),
+    ],
+)
+def test_gpus_that_vllm_does_not_split_a_model_over_are_a_problem(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    """It would refuse to start."""
+    assert words in planned(*arguments, code=1)["problems"][0]
+
+
 def test_other_vocabulary_sizes_are_a_problem() -> None:
     """As vLLM has it; unless the vocabularies may differ."""
     pair = ("--target", "qwen2.5-7b", "--drafter", "qwen2.5-0.5b", "--gpu", "h100")
@@ -300,6 +318,20 @@ def test_a_deployment_that_is_none_is_bad_input(tmp_path: Path) -> None:
     file.write_text(text.replace("method: eagle3", "method: eagle9"), "utf-8")
     result = run("--config", str(file))
     assert (result.exit_code, "profiles" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["fp8", "fp8_per_block", "int8_per_channel_weight_only"])
+def test_weights_that_vllm_quantises_while_it_loads_are_small(tmp_path: Path, name: str) -> None:
+    """Under all the names that it knows them by."""
+    text = (ROOT / "k8s" / "profiles" / "llama-3.1-8b-copying.yaml").read_text("utf-8")
+    file = tmp_path / "serve.yaml"
+    file.write_text(
+        text.replace("device: cuda", f"device: cuda, engine_args: {{quantization: {name}}}"), "utf-8"
+    )
+    small = planned("--config", str(file), "--gpu", "h100")["profiles"][0]["memory"]["weights_gib"]
+    file.write_text(text, "utf-8")
+    whole = planned("--config", str(file), "--gpu", "h100")["profiles"][0]["memory"]["weights_gib"]
+    assert 0.5 < small / whole < 0.6
 
 
 def test_engines_that_share_a_gpu_have_a_part_of_it(tmp_path: Path) -> None:
