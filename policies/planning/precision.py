@@ -106,8 +106,8 @@ def precision_of(
 def loaded_as(name: object) -> str | None:
     """What weights are that vLLM is told to quantise while it loads them; None where it only loads them.
 
-    `name` is its `quantization`. Other names than those of `_WHILE_LOADING` say what is stored; the model's own
-    files tell that, too.
+    `name` is its `quantization`. Other names than those of `_WHILE_LOADING` say what is stored; the model's
+    own files tell that, too.
     """
     return _WHILE_LOADING.get(name) if isinstance(name, str) else None
 

@@ -26,8 +26,8 @@ class SizeVerdict(NamedTuple):
 def size_verdict(draft: Draft, target: Shape) -> SizeVerdict:
     """Good is 5 to 20 times smaller (Leviathan et al., 2023, table 1); heads and lookups are exempt.
 
-    Of a mixture of experts those count that a token meets: the rule is about the time of a pass, which follows
-    these.
+    Of a mixture of experts those count that a token meets: the rule is about the time of a pass, which
+    follows these.
     """
     count = draft.counts.total
     drafts = met_by_a_token(draft.counts, draft.kv_shape) if draft.kv_shape else float(count)
