@@ -46,7 +46,8 @@ class AlphaTable:
 
     def entries(self, *, task: str | None = None, tenant: str | None = None) -> list[dict[str, Any]]:
         """The rows, totals first; `task` and `tenant` filter."""
-        cells = self._cells()
+        # A tenant may ask for its own as often as it likes: of others' cells nothing is worked out.
+        cells = self._cells(None if tenant is None else {tenant})
         rows = sorted(_over_temperatures(cells).items(), key=_order) + sorted(cells.items(), key=_order)
         return [
             self._row(name, pair)

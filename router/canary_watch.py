@@ -100,6 +100,7 @@ class CanaryWatch:
             self._end(CanaryState("broken", found))
             return
         counts = self._counts_of(found)
+        self._follow_clock(counts)
         answered = await self._exchange(store, counts)
         if self._policies.state.revision != revision:
             return
@@ -121,6 +122,14 @@ class CanaryWatch:
         if self._counts is None or self._counts.trial.name != name:
             self._counts = TrialCounts(trial(candidate, self._policies, settings, self._clock()))
         return self._counts
+
+    def _follow_clock(self, counts: TrialCounts) -> None:
+        """Where the clock was set back, the trial begins now: it has to count what comes from here on."""
+        if (now_s := self._clock()) < counts.trial.begun_s:
+            running = self._canary.trial is counts.trial
+            counts.trial = replace(counts.trial, begun_s=now_s)
+            if running:
+                self._canary.trial = counts.trial
 
     async def _exchange(self, store: CanaryStore, counts: TrialCounts) -> bool:
         """Send what was counted and read what all have; False when the store did not answer."""

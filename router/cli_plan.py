@@ -69,7 +69,9 @@ def plan(  # noqa: PLR0917 - an option each
     dtype: Annotated[str, typer.Option(help="Data type of the target.")] = "auto",
     quantization: Annotated[
         str | None,
-        typer.Option(help="Of the target: fp8, int8, int4, nf4, nvfp4 or mxfp4 [default: its own]."),
+        typer.Option(
+            help="Of the target: fp8, int8, int4, nf4, nvfp4, mxfp4, mxfp8, experts_int8 [default: its own]."
+        ),
     ] = None,
     drafter_dtype: Annotated[str, typer.Option(help="Data type of the drafter.")] = "auto",
     drafter_quantization: Annotated[

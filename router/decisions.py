@@ -166,6 +166,9 @@ def _limit(given: str) -> int:
     return int(given)
 
 
+_OFFSET: Final = re.compile(r"(:[0-9.]+) (?=[0-9]{2}:?[0-9]{2}$)")
+
+
 def _since_s(given: str, now_s: float) -> float:
     """A moment: seconds since 1970, an ISO time, or how long ago."""
     try:
@@ -173,7 +176,8 @@ def _since_s(given: str, now_s: float) -> float:
             return float(given)
         if re.fullmatch(r"[0-9.]+[a-z0-9.]*", given):
             return now_s - parse_duration(given)
-        return dt.datetime.fromisoformat(given).astimezone().timestamp()
+        # In a query a plus is a space: an offset from UTC that nobody encoded comes with one.
+        return dt.datetime.fromisoformat(_OFFSET.sub(r"\1+", given)).astimezone().timestamp()
     except (ValueError, OverflowError):
         hint = "write 10m for ten minutes ago, 2026-11-23T09:00+01:00, or seconds since 1970"
         raise BadRequestError(f"since: {given[:64]!r} is no time; {hint}", param="since") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from policies.cost import OutputLengths, PredictionError, PromptLengths, ServiceTimes
 from policies.decide import Route, Score, Work
@@ -71,9 +71,13 @@ def predicted_decode_s(score: Score | None, work: Work | None, tokens: int) -> f
     return score.decode_s / (work.output_tokens - 1.0) * max(0, tokens - 1)
 
 
+_MOST_TOKENS: Final = 2**31
+"""No model has more; what asks for more asks for as much as there is, and may be no float any more."""
+
+
 def _max_tokens(fields: Mapping[str, Any]) -> int | None:
     for name in _LIMITS:
         limit = fields.get(name)
         if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
-            return limit
+            return min(limit, _MOST_TOKENS)
     return None

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.errors import BadRequestError
+from router.lax_values import number
 from router.settings import HttpSettings
 
 _ENGINE_FIELDS: Final = ("kv_transfer_params", "ec_transfer_params")
@@ -97,9 +98,8 @@ def _prompts(prompt: object) -> int:
 
 def _count(given: object) -> int:
     """A count as far as it is one; the engine refuses what is none."""
-    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 1:
-        return 1
-    return int(min(given, 1e9))
+    found = number(given)
+    return 1 if found is None or not found > 1 else int(min(found, 1e9))
 
 
 def _shown(number: int) -> str:

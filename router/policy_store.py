@@ -45,7 +45,7 @@ class RedisPolicyStore:
             [self._policy, self._routers],
             [_LAYOUT, report.id, str(report.file_number), told, str(_LIVE_S), str(_FORGOTTEN_S)],
         )
-        place = Place(_decoded(line), int(number), _decoded(publication)) if line else None
+        place = Place(_decoded(line), self._number(number), _decoded(publication)) if line else None
         return Heard(place, int(others), int(backers))
 
     async def read(self) -> PolicyVersion | None:
@@ -126,6 +126,13 @@ class RedisPolicyStore:
             f"the policy stored under {self._policy} has layout {told}, known is {_LAYOUT}: "
             "a different version of specroute wrote it, or it is damaged"
         )
+
+    def _number(self, stored: bytes) -> int:
+        try:
+            return int(stored)
+        except ValueError:
+            problem = f"the policy stored under {self._policy} is damaged: its number is {stored[:32]!r}"
+            raise PolicyRecordError(problem) from None
 
     def _version(self, raw: Mapping[bytes, bytes]) -> PolicyVersion:
         if (layout := raw.get(b"v", b"missing")) != _LAYOUT.encode():

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from policies import decide
@@ -149,8 +150,15 @@ class Pools:
         self._compare_costs()
 
     async def watch(self, interval_s: float, sleep: Callable[[float], Any] = asyncio.sleep) -> None:
-        """Poll for as long as the task lives."""
-        await repeated("pools", self.poll, interval_s, sleep)
+        """Poll for as long as the task lives, each pool by itself: one that hangs holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            for name, state in self._states.items():
+                step = partial(self._look, state)
+                group.create_task(repeated(f"pool {name}", step, interval_s, sleep), name=f"watch-{name}")
+
+    async def _look(self, state: PoolState) -> None:
+        await self._poll(state)
+        self._compare_costs()
 
     def _compare_costs(self) -> None:
         """What one pool's passes say of another's: all decode the same target."""

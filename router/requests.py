@@ -18,6 +18,7 @@ from policies.tasks import TASKS
 from policies.units import parse_duration
 from router.conversations import NO_CONVERSATION, Conversation, conversation
 from router.errors import BadRequestError
+from router.lax_values import number
 
 TASK_HEADER = "x-specroute-task"
 ROUTE_HEADER = "x-specroute-route"
@@ -219,5 +220,4 @@ def _temperature(given: object) -> TemperatureBucket:
 
 def _needs_plain_decoding(fields: Mapping[str, Any]) -> bool:
     """Whether vLLM refuses the request on a speculative engine: it does for min_p and logit_bias."""
-    min_p = fields.get("min_p")
-    return bool(fields.get("logit_bias")) or (isinstance(min_p, int | float) and min_p > 0)
+    return bool(fields.get("logit_bias")) or (number(fields.get("min_p")) or 0.0) > 0

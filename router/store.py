@@ -194,6 +194,9 @@ class RedisStore:
         incarnation, last = await self._command("HMGET", self._names.sequence, "incarnation", "n")
         if incarnation is None or last is None:
             return Changes(records={}, cursor=None, from_start=True, more=False)
+        if not last.isdigit():
+            name = self._names.sequence
+            raise StoreUnavailableError(f"store {self.url}: {name} is damaged: its number is {last[:32]!r}")
         place = Cursor(incarnation.decode("utf-8", "replace"), 0)
         # Another incarnation, or numbers that went back (a restart from an older snapshot): all anew.
         from_start = cursor is None or cursor.incarnation != place.incarnation or int(last) < cursor.sequence

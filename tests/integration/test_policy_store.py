@@ -170,6 +170,9 @@ async def test_a_damaged_version_is_told(real: RedisPolicyStore, raw: Redis) -> 
     raw.hdel(real._policy, "text")
     with pytest.raises(PolicyRecordError, match="damaged"):
         await real.read()
+    raw.hset(real._policy, "n", "many")
+    with pytest.raises(PolicyRecordError, match="damaged: its number is b'many'"):
+        await real.announce(REPORT)
 
 
 async def test_entries_of_later_releases_are_passed_over(real: RedisPolicyStore, raw: Redis) -> None:

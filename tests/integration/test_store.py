@@ -191,6 +191,14 @@ async def test_garbage_in_a_record_poisons_nothing(
     assert set(raw.hkeys(key)) == {"v", "t", "e", "c:steps:4", "l:requests", "later"}
 
 
+async def test_a_damaged_sequence_is_told(redis_store: RedisStore, raw: Redis, model: str) -> None:
+    """Readers hear of a store that cannot be used, and go on without it."""
+    await redis_store.add(FlushId("a", 1), T0, {CODE: delta()})
+    raw.hset(KeyNames(model).sequence, "n", "many")
+    with pytest.raises(StoreUnavailableError, match="damaged: its number is b'many'"):
+        await redis_store.changed_since(None)
+
+
 @pytest.mark.parametrize("damage", ["version", "no version", "type"])
 async def test_records_of_another_version_are_refused_not_misread(
     redis_store: RedisStore, raw: Redis, model: str, damage: str

@@ -269,6 +269,22 @@ async def test_what_counts(
     )
 
 
+async def test_a_clock_that_is_set_back_does_not_blind_a_trial(tmp_path: Path) -> None:
+    """It counts from then on, as one that begins."""
+    store = FakeCanaryStore()
+    harness = await begun(tmp_path, store, canary={"share": 0.0})
+    harness.clock.now_s -= 3600.0
+    await harness.canary_watch.step(store)
+    running = harness.canary.trial
+    assert running is not None
+    assert running.begun_s == harness.clock.now_s
+    assert harness.canary_watch.state.trial is running
+    await harness.answer()
+    counts = TrialCounts(running)
+    counts.note(harness.outcomes[0])
+    assert counts.known()
+
+
 async def promotable(folder: Path, store: FakeCanaryStore) -> tuple[Harness, PolicyAdmin]:
     harness = await begun(folder, store, vanilla=FakePool())
     sync = PolicySync(harness.policies, alone=True)

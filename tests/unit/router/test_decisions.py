@@ -75,6 +75,8 @@ async def test_decisions_come_newest_first(tmp_path: Path) -> None:
         ({"since": f"{T0 + 180:.0f}"}, [5, 4, 3]),
         ({"since": "2023-11-14T22:17:21+00:00"}, [5]),
         ({"since": "2023-11-14T23:17:21+01:00"}, [5]),
+        ({"since": "2023-11-14T23:17:21 01:00"}, [5]),  # as a query has it where the plus is not encoded
+        ({"since": "2023-11-14 22:17:21 00:00"}, [5]),
     ],
 )
 async def test_filters(tmp_path: Path, given: dict[str, str], expected: list[int]) -> None:

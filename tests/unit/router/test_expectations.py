@@ -39,6 +39,7 @@ async def test_lengths_are_learned_by_task_and_capped_by_the_request(tmp_path: P
     assert expected(harness, max_tokens=20).output_tokens <= 20
     assert expected(harness, max_completion_tokens=20).output_tokens <= 20
     assert expected(harness, max_tokens="20").output_tokens == after.output_tokens
+    assert expected(harness, max_tokens=10**400).output_tokens == pytest.approx(after.output_tokens, rel=0.01)
 
 
 async def test_prompt_lengths_follow_what_bytes_turned_out_to_be(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def test_what_may_be_asked_for(fields: dict[str, Any]) -> None:
         {"messages": MESSAGES, "n": 1e300},
         {"messages": MESSAGES, "n": 10**4000},
         {"messages": MESSAGES, "n": float("inf")},
+        {"messages": MESSAGES, "n": "16384"},  # vLLM takes it for a number
+        {"messages": MESSAGES, "n": " 1e9 "},
         {"prompt": "x", "best_of": 500},
         {"prompt": ["x"] * 129},
         {"prompt": ["x"] * 65, "n": 2},

@@ -95,13 +95,39 @@ async def test_an_unexpected_error_ends_no_watch(caplog: pytest.LogCaptureFixtur
         await rounds.acquire()
 
     watch = asyncio.create_task(pools.watch(1.0, sleep))
-    assert await settled(lambda: done == 1)
+    assert await settled(lambda: done == 2)
     assert [pool.available for pool in pools.snapshot()] == [False, True]
     assert "unexpected answer" in caplog.text
     pool.status_error = None
-    rounds.release()
-    assert await settled(lambda: done == 2)
+    for _ in range(2):
+        rounds.release()
+    assert await settled(lambda: done == 4)
     assert [pool.available for pool in pools.snapshot()] == [True, True]
+    watch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watch
+
+
+async def test_a_pool_that_hangs_does_not_hold_up_what_others_say() -> None:
+    """Each is asked for itself: a pool that takes minutes to load its model leaves the others' load known."""
+    hanging, other = FakePool(), FakePool()
+
+    async def status(**_: Any) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    hanging.status = status  # type: ignore[method-assign]
+    pools = two_pools(hanging, other)
+    rounds = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal rounds
+        rounds += 1
+        await asyncio.sleep(0)
+
+    watch = asyncio.create_task(pools.watch(1.0, sleep))
+    assert await settled(lambda: rounds > 3)
+    assert [pool.available for pool in pools.snapshot()] == [False, True]
     watch.cancel()
     with pytest.raises(asyncio.CancelledError):
         await watch

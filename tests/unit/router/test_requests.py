@@ -149,6 +149,10 @@ def test_temperature(temperature: object, bucket: str) -> None:
         ({"min_p": 0.1}, True),
         ({"min_p": 0}, False),
         ({"min_p": "x"}, False),
+        ({"min_p": "0.1"}, True),  # vLLM takes it for a number
+        ({"min_p": 10**400}, True),
+        ({"min_p": -(10**400)}, False),
+        ({"min_p": True}, False),
         ({"logit_bias": {"5": 1}}, True),
         ({"logit_bias": {}}, False),
         ({"logit_bias": None}, False),
