@@ -135,14 +135,10 @@ def test_the_load_from_which_plain_decoding_is_faster_counts_the_block() -> None
     assert batches[1] < batches[0]
 
 
-def test_the_break_even_counts_the_block() -> None:
-    """28 ms plain; with drafts 28 + 4 and 8 times 1 ms, whatever k."""
-    costs = {
-        "vanilla": Calibrated(StepTime(0.028), 0.1, 4000),
-        "draft": Calibrated(StepTime(0.028, wide=0.004, per_asked=0.001), 0.1, 3000),
-    }
-    row = Evidence(
-        profile="draft",
+def evidence(profile: str, *, least_asked: int = 1) -> Evidence:
+    """What is known of a drafter that always proposes."""
+    return Evidence(
+        profile=profile,
         task="code",
         tenant=None,
         temperature=None,
@@ -150,8 +146,17 @@ def test_the_break_even_counts_the_block() -> None:
         interval=(0.6, 0.8),
         coverage=(1.0,),
         steps=500.0,
-        least_asked=8,
+        least_asked=least_asked,
     )
+
+
+def test_the_break_even_counts_the_block() -> None:
+    """28 ms plain; with drafts 28 + 4 and 8 times 1 ms, whatever k."""
+    costs = {
+        "vanilla": Calibrated(StepTime(0.028), 0.1, 4000),
+        "draft": Calibrated(StepTime(0.028, wide=0.004, per_asked=0.001), 0.1, 3000),
+    }
+    row = evidence("draft", least_asked=8)
     for k in (1, 4, 8):
         found = break_even(row, costs, k=k, requests=1)
         assert found is not None
@@ -167,16 +172,7 @@ def test_the_break_even_counts_the_drafters_of_other_pools() -> None:
         "head": Calibrated(StepTime(0.020, wide=0.014, per_asked=0.002), 0.1, 4000),
         "draft": Calibrated(StepTime(0.020, wide=0.014, per_asked=0.006), 0.1, 4000),
     }
-    row = Evidence(
-        profile="head",
-        task="code",
-        tenant=None,
-        temperature=None,
-        alpha=0.7,
-        interval=(0.6, 0.8),
-        coverage=(1.0,),
-        steps=500.0,
-    )
+    row = evidence("head")
     found = break_even(row, costs, k=4, requests=1)
     assert found is not None
     assert found.plain_s == pytest.approx(0.022)
