@@ -24,7 +24,6 @@ _BITS: Final[Mapping[str, float]] = {
     "mxfp8": 8.25,
     "experts_int8": 8.0,
 }
-_EXPERTS_ONLY: Final = frozenset({"mxfp4", "experts_int8"})
 # What vLLM calls those that it quantises while it loads (`--quantization`, vLLM 0.32), by what they come to.
 _WHILE_LOADING: Final[Mapping[str, str]] = {
     "fp8": "fp8",
@@ -100,7 +99,7 @@ def precision_of(
     if not isinstance(given, Mapping):
         return Precision(dtype, DTYPES[dtype])
     name, bits = _configured(given)
-    return Precision(dtype, DTYPES[dtype], name, bits, experts_only=name in _EXPERTS_ONLY)
+    return Precision(dtype, DTYPES[dtype], name, bits, experts_only=name == "mxfp4")
 
 
 def loaded_as(name: object) -> str | None:

@@ -280,8 +280,7 @@ async def test_a_clock_that_is_set_back_does_not_blind_a_trial(tmp_path: Path) -
     assert running.begun_s == harness.clock.now_s
     assert harness.canary_watch.state.trial is running
     await harness.answer()
-    counts = TrialCounts(running)
-    counts.note(harness.outcomes[0])
+    (counts := TrialCounts(running)).note(harness.outcomes[0])
     assert counts.known()
 
 
