@@ -61,11 +61,16 @@ class Serving:
         program: Path | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Nothing is started yet; `args` are those of the deployment, `program` the command to run."""
+        """Nothing is started yet; `args` are those of the deployment, `program` the command to run.
+
+        Another installation's `program` runs in `folder`: Ray's workers import what lies in the folder
+        they were started from before what is installed, which would be this installation's code.
+        """
         self._folder = folder
         self._args = dict(args)
         self._policy = dict(policy)
-        self._program = program or Path(sys.executable).with_name("specroute")
+        self._program = (program or Path(sys.executable).with_name("specroute")).absolute()
+        self._cwd = folder if program is not None else None
         self._variables = dict(variables or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -104,6 +109,7 @@ class Serving:
                 env=environment,
                 stdout=output,
                 stderr=output,
+                cwd=self._cwd,
                 start_new_session=True,
             )
 

@@ -35,7 +35,7 @@ def claims(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def is_fixed(side: str) -> bool:
     """Whether the side decides nothing per request."""
-    return side in {VANILLA, TABLE} or side.startswith("static-")
+    return side == VANILLA or side.startswith((TABLE, "static-"))
 
 
 def _of(found: Mapping[str, Any], load: str, sampling: str) -> list[Claim]:

@@ -23,7 +23,7 @@ from bench.endtoend.outside import Compared, OutsideClient
 from bench.endtoend.run import RATE, Asked, Run, Warmth
 from bench.endtoend.running import Fleets, resident
 from bench.endtoend.schedule import Block, Cell, schedule
-from bench.endtoend.sides import VANILLA, Drafter, Side, chosen_topology, fleets, sides
+from bench.endtoend.sides import VANILLA, Drafter, Side, chosen_topology, drafters, fleets, sides
 from bench.endtoend.workload import workload
 from bench.results import BenchError, Document, OptionError, Recording, Say, commit
 
@@ -38,7 +38,7 @@ _PRETENDING: Final = {"step_ms": 2, "prefill_ms": 1}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is wanted. `profile` is the drafter's; None for `topology` and `resident` leaves it to us.
+    """What is wanted. `profiles` are the drafters'; None for `topology` and `resident` leaves it to us.
 
     `tokenizer` is the model's folder, for the outside client.
     """
@@ -53,7 +53,7 @@ class Options:
     max_tokens: int = 64
     temperature: float = 0.8
     warm_up: int = 240
-    profile: str = json.dumps(NGRAM)
+    profiles: tuple[str, ...] = (json.dumps(NGRAM),)
     table: tuple[tuple[int, int, int], ...] = TABLE
     topology: str | None = None
     resident: int | None = None
@@ -90,9 +90,9 @@ def run_end_to_end(options: Options, work: Path, say: Say, *, fresh: bool = Fals
     folder = work / options.fingerprint
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    drafter = _drafter(options)
-    chosen, cells = sides(options.ks, options.sides, apart=drafter.remembers), cells_of(options)
-    topology, why = chosen_topology(drafter, options.topology)
+    offered = _drafters(options)
+    chosen, cells = sides(offered, options.ks, options.sides), cells_of(options)
+    topology, why = chosen_topology(offered, options.topology)
     recording = Recording("end-to-end", _told(options) | {"topology": topology, "topology_because": why})
     journal = Journal(folder / "journal.jsonl", options.fingerprint)
     most = options.resident or resident()
@@ -160,28 +160,29 @@ def finished(blocks: Iterable[Block], journal: Journal) -> bool:
     return all(block.key in journal.blocks for block in blocks)
 
 
-def _drafter(options: Options) -> Drafter:
+def _drafters(options: Options) -> list[Drafter]:
     try:
-        profile: Mapping[str, Any] = json.loads(options.profile)
-        drafter = Drafter(profile)
-        most = int(profile["k"])
+        offered = drafters([json.loads(profile) for profile in options.profiles])
+        most = max(drafter.k for drafter in offered)
     except (ValueError, LookupError, TypeError) as error:
         raise OptionError(f"--profile: {error!r}: write a profile, like {json.dumps(NGRAM)}") from error
     if too_large := [k for k in options.ks if not 1 <= k <= most]:
         raise OptionError(f"--ks: {too_large[0]}: the profile's k is {most}: name k from 1 to {most}")
-    return drafter
+    return offered
 
 
 def _told(options: Options) -> dict[str, Any]:
     """The settings as a result tells them: with names of files, not where they lie on this machine."""
     told = asdict(options)
     del told["tokenizer"]
-    profile = json.loads(options.profile)
-    if "draft_model" in profile:
-        profile["draft_model"] = Path(profile["draft_model"]).name
-    told["profile"] = json.dumps(profile)
+    told["profiles"] = [_without_folder(json.loads(profile)) for profile in options.profiles]
     told["spec_bench"] = Path(options.spec_bench).name if options.spec_bench else None
     return told
+
+
+def _without_folder(profile: Mapping[str, Any]) -> Mapping[str, Any]:
+    draft_model = profile.get("draft_model")
+    return profile if draft_model is None else {**profile, "draft_model": Path(draft_model).name}
 
 
 async def _measure(
@@ -202,7 +203,7 @@ async def _measure(
     )
     until_s = None if options.budget_s is None else time.monotonic() + options.budget_s
     common = {"fake_engines": _PRETENDING} if options.fake_engines else {}
-    made = fleets(_drafter(options), topology, options.table, common)
+    made = fleets(_drafters(options), topology, options.table, common)
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(trust_env=False, limits=limits) as client:
         run = Run(asked, journal, client, say)

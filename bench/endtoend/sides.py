@@ -21,7 +21,7 @@ ADAPTIVE: Final = "adaptive"
 COLD: Final = "adaptive-cold"
 THRESHOLD: Final = "threshold"
 TABLE: Final = "batch-table"
-TOPOLOGIES: Final = ("both", "mixed")
+TOPOLOGIES: Final = ("both", "mixed", "each")
 COPYING: Final = frozenset({"ngram", "suffix"})
 
 _NOTHING_BY_CHANCE: Final = {"exploration": {"share": 0, "max_share": 0}}
@@ -56,9 +56,18 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Drafter:
-    """The speculative profile: keys of the deployment's `profiles`, `method` and `k` among them."""
+    """A speculative profile: keys of the deployment's `profiles`, `method` and `k` among them.
+
+    `name` is what sides, fleets and pools of its own have in their names: none where it is the only one.
+    """
 
     profile: Mapping[str, Any]
+    name: str = ""
+
+    @property
+    def k(self) -> int:
+        """Most draft tokens of a step."""
+        return int(self.profile["k"])
 
     @property
     def copies(self) -> bool:
@@ -70,23 +79,59 @@ class Drafter:
         """Whether it copies from earlier answers, too: sides that share its engines would help each other."""
         return str(self.profile["method"]) == "suffix"
 
+    @property
+    def pool(self) -> str:
+        """What its pool is called."""
+        return self.name or "drafts"
 
-def chosen_topology(drafter: Drafter, wanted: str | None) -> tuple[str, str]:
+    def static(self, k: int | None = None) -> str:
+        """The static fleet's name, or the name of its side with this k."""
+        return "-".join(part for part in ("static", self.name, "" if k is None else f"k{k}") if part)
+
+    def table(self) -> str:
+        """The name of the side with vLLM's table."""
+        return f"{TABLE}-{self.name}" if self.name else TABLE
+
+
+def drafters(profiles: Sequence[Mapping[str, Any]]) -> list[Drafter]:
+    """The drafters to be compared: one, or two of different methods, which are told apart by them.
+
+    Raises:
+        OptionError: There are more, or two of the same method.
+    """
+    if len(profiles) == 1:
+        return [Drafter(profiles[0])]
+    found = [Drafter(profile, str(profile["method"]).replace("_", "-")) for profile in profiles]
+    if len({drafter.name for drafter in found}) != 2:  # noqa: PLR2004 - every side has two engines
+        raise OptionError("--profile: write one, or two of different methods: every side has two engines")
+    return found
+
+
+def chosen_topology(offered: Sequence[Drafter], wanted: str | None) -> tuple[str, str]:
     """The engines of the sides that decide, and why.
 
     k = 0 exists on every pool. A drafter that copies costs nothing there, so both engines may draft, and
     every request has both to go to. A drafter that is a model takes memory and time even at k = 0: one
-    engine is kept plain.
+    engine is kept plain. Two drafters have one engine each.
+
+    Raises:
+        OptionError: What is wanted is for another number of drafters.
     """
+    if (len(offered) > 1) != (wanted == "each") and wanted is not None:
+        raise OptionError(f"--topology: {wanted}: `each` is for two drafters, the others are for one")
+    if len(offered) > 1:
+        return "each", "two drafters, each the better one for some tasks"
     if wanted is not None:
         return wanted, "as asked for"
-    if drafter.copies:
+    if offered[0].copies:
         return "both", "the drafter copies: at k = 0 its engine is as fast as a plain one"
     return "mixed", "the drafter is a model: its engine is slower than a plain one even at k = 0"
 
 
-def sides(ks: Sequence[int], wanted: Sequence[str] = (), *, apart: bool = False) -> list[Side]:
-    """The sides with these static k, all or the `wanted` ones; `apart` gives every k engines of its own.
+def sides(offered: Sequence[Drafter], ks: Sequence[int], wanted: Sequence[str] = ()) -> list[Side]:
+    """The sides with these static k, as far as a drafter goes to them; all or the `wanted` ones.
+
+    A drafter that remembers gives every k engines of its own.
 
     Raises:
         OptionError: One that does not exist is wanted.
@@ -95,13 +140,15 @@ def sides(ks: Sequence[int], wanted: Sequence[str] = (), *, apart: bool = False)
         Side(VANILLA, "plain"),
         *(
             Side(
-                f"static-k{k}",
-                f"static-k{k}" if apart else "static",
+                drafter.static(k),
+                drafter.static(k if drafter.remembers else None),
                 {"X-Specroute-Route": "speculative", "X-Specroute-K": str(k)},
             )
+            for drafter in offered
             for k in ks
+            if k <= drafter.k
         ),
-        Side(TABLE, "table"),
+        *(Side(drafter.table(), drafter.table()) for drafter in offered),
         Side(THRESHOLD, THRESHOLD),
         Side(ADAPTIVE, ADAPTIVE),
         Side(COLD, COLD, cold=True),
@@ -114,20 +161,22 @@ def sides(ks: Sequence[int], wanted: Sequence[str] = (), *, apart: bool = False)
 
 
 def fleets(
-    drafter: Drafter, topology: str, table: Sequence[tuple[int, int, int]], common: Mapping[str, Any]
+    offered: Sequence[Drafter],
+    topology: str,
+    table: Sequence[tuple[int, int, int]],
+    common: Mapping[str, Any],
 ) -> dict[str, Fleet]:
     """The deployments by name. `common` are further arguments of each, `table` vLLM's by batch size."""
-    plain = {"name": "vanilla", "max_num_seqs": drafter.profile.get("max_num_seqs", 16)}
-    speculative = {"name": "drafts", **drafter.profile}
-    options = {**drafter.profile.get("draft_options", {})}
-    options["num_speculative_tokens_per_batch_size"] = [list(entry) for entry in table]
-    tabled = {**speculative, "draft_options": options}
-    mixed = [plain, speculative] if topology == "mixed" else [{**speculative, "replicas": 2}]
-    always = {"mode": "always_speculative", **_NOTHING_BY_CHANCE}
-    most = {"k": {"max": int(drafter.profile["k"])}}
-    threshold = {"mode": "threshold", "threshold": _BANDS[drafter.copies], "acceptance": _DAY, **most}
-    # By mode `engine` no k but the one a request names is chosen, nor one for the whole crowd.
-    static = {**always, "k": {"mode": "engine", **most["k"]}}
+    plain = {"name": "vanilla", "max_num_seqs": offered[0].profile.get("max_num_seqs", 16)}
+    speculative = [{"name": drafter.pool, **drafter.profile} for drafter in offered]
+    deciding = {
+        "both": [{**speculative[0], "replicas": 2}],
+        "mixed": [plain, speculative[0]],
+        "each": speculative,
+    }[topology]
+    most = {"k": {"max": max(drafter.k for drafter in offered)}}
+    band = _BANDS[all(drafter.copies for drafter in offered)]
+    threshold = {"mode": "threshold", "threshold": band, "acceptance": _DAY, **most}
     adaptive = {"mode": "adaptive", "acceptance": _DAY, "objective": {"min_speedup": 1.02}, **most}
 
     def args(profiles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -135,13 +184,20 @@ def fleets(
 
     made = [
         Fleet("plain", args([{**plain, "replicas": 2}]), policy("plain", mode="always_vanilla")),
-        *(
-            Fleet(name, args([{**speculative, "replicas": 2}]), policy("static", **static))
-            for name in ("static", *(f"static-k{k}" for k in range(1, int(drafter.profile["k"]) + 1)))
-        ),
-        Fleet("table", args([{**tabled, "replicas": 2}]), policy("table", **static)),
-        Fleet(THRESHOLD, args(mixed), policy(THRESHOLD, **threshold), learns=True),
-        Fleet(ADAPTIVE, args(mixed), policy(ADAPTIVE, **adaptive), learns=True),
-        Fleet(COLD, args(mixed), policy(ADAPTIVE, **adaptive), cold=True),
+        Fleet(THRESHOLD, args(deciding), policy(THRESHOLD, **threshold), learns=True),
+        Fleet(ADAPTIVE, args(deciding), policy(ADAPTIVE, **adaptive), learns=True),
+        Fleet(COLD, args(deciding), policy(ADAPTIVE, **adaptive), cold=True),
     ]
+    for drafter, profile in zip(offered, speculative, strict=True):
+        # By mode `engine` no k but the one a request names is chosen, nor one for the whole crowd.
+        k = {"mode": "engine", "max": drafter.k}
+        static = policy("static", mode="always_speculative", **_NOTHING_BY_CHANCE, k=k)
+        options = {**drafter.profile.get("draft_options", {})}
+        options["num_speculative_tokens_per_batch_size"] = [list(entry) for entry in table]
+        tabled = {**profile, "draft_options": options, "replicas": 2}
+        made.append(Fleet(drafter.table(), args([tabled]), {**static, "metadata": {"name": "table"}}))
+        made += [
+            Fleet(name, args([{**profile, "replicas": 2}]), static)
+            for name in (drafter.static(), *(drafter.static(k) for k in range(1, drafter.k + 1)))
+        ]
     return {fleet.name: fleet for fleet in made}

@@ -12,6 +12,11 @@ from bench.endtoend.sides import ADAPTIVE, VANILLA
 from bench.report.tables import Row, figure, median, shown, table, word
 
 _SHOWN_ARMS: Final = 3
+_ENGINES: Final = {
+    "both": "two engines that draft",
+    "mixed": "a plain and a drafting engine",
+    "each": "an engine of each drafter",
+}
 
 
 def end_to_end(document: Mapping[str, Any]) -> str:
@@ -27,15 +32,16 @@ def end_to_end(document: Mapping[str, Any]) -> str:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    profile = json.loads(settings["profile"])
+    # Files from before there could be two drafters have one profile, as text.
+    profiles = settings["profiles"] if "profiles" in settings else [json.loads(settings["profile"])]
+    drafters = "; ".join(f"{profile['method']}, k up to {profile['k']}" for profile in profiles)
     return (
-        f"Drafter: {profile['method']}, k up to {profile['k']}. Sides that decide run on "
-        f"{'two engines that draft' if settings['topology'] == 'both' else 'a plain and a drafting engine'} "
-        f"({settings['topology_because']}), and were warmed up with {settings['warm_up']} requests. Answers "
-        f"of at most {settings['max_tokens']} tokens; sampled ones at temperature {settings['temperature']}. "
-        f"An answer is good within {settings['objective'][0]} s to the first token and "
-        f"{1000 * settings['objective'][1]:.0f} ms per further one. Ratios are times per token: below 1 is "
-        "faster."
+        f"Drafter{'s' if len(profiles) > 1 else ''}: {drafters}. Sides that decide run on "
+        f"{_ENGINES[settings['topology']]} ({settings['topology_because']}), and were warmed up with "
+        f"{settings['warm_up']} requests. Answers of at most {settings['max_tokens']} tokens; sampled ones "
+        f"at temperature {settings['temperature']}. An answer is good within {settings['objective'][0]} s to "
+        f"the first token and {1000 * settings['objective'][1]:.0f} ms per further one. Ratios are times per "
+        "token: below 1 is faster."
     )
 
 

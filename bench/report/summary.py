@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.endtoend.figures import EVERYWHERE
 from bench.report.end_to_end import verdict
-from bench.report.tables import shown
+from bench.report.tables import shown, table, word
 from bench.results import Document
 
 _CHUNKS: Final = 8
@@ -20,6 +20,29 @@ def summary(documents: Mapping[str, Document]) -> str:
         for name, document in documents.items()
         for line in _LINES.get(document["bench"], _nothing)(document)
     )
+
+
+def gains(documents: Mapping[str, Document]) -> str:
+    """By task, time per token over plain decoding: of each drafter alone, and of the router that has both.
+
+    Of the result of `python -m bench.methods.pools` with most tasks, and the file it is from; "" without any.
+    """
+    of_pools = {name: found for name, found in documents.items() if found["bench"] == "pools"}
+    if not of_pools:
+        return ""
+    name = max(of_pools, key=lambda one: len(of_pools[one]["rows"]))
+    drafters = list(of_pools[name]["settings"]["methods"])
+    rows = [
+        {
+            "task": row["family"],
+            "router": shown(row["router"]),
+            "which chose": f"{row['profile']}, k={row['k']}",
+        }
+        | {drafter: shown(row["alone"][drafter]) for drafter in drafters}
+        for row in sorted(of_pools[name]["rows"], key=lambda row: row["router"][0])
+    ]
+    columns = ["task", *drafters, "router", "which chose"]
+    return f"{table(rows, [(column, word(column)) for column in columns])}\n\nFrom `{name}.json`."
 
 
 def _nothing(_: Document) -> Iterator[str]:

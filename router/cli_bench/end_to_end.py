@@ -33,14 +33,17 @@ def end_to_end(  # noqa: PLR0917 - an option each
     tasks: Annotated[
         str | None, typer.Option(help="Only these tasks, separated by commas [default: all].")
     ] = None,
-    ks: Annotated[str, typer.Option(help="The static k.")] = "2,4,8",
+    ks: Annotated[str, typer.Option(help="The static k, as far as a drafter goes to them.")] = "2,4,8",
     per_task: Annotated[int, typer.Option(min=1, help="Prompts of each task in a block.")] = 2,
     max_tokens: Annotated[int, typer.Option(min=2, help="Longest answer.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.01, max=2, help="Of sampled answers.")] = 0.8,
     warm_up: Annotated[int, typer.Option(min=0, help="Requests that sides which learn see before.")] = 240,
     profile: Annotated[
-        str | None,
-        typer.Option(help='The drafting profile, as JSON [default: {"method": "ngram", "k": 8}].'),
+        list[str] | None,
+        typer.Option(
+            help="A drafting profile, as JSON; given twice, the sides that decide have an engine of each "
+            '[default: {"method": "ngram", "k": 8}].'
+        ),
     ] = None,
     table: Annotated[
         str, typer.Option(help="vLLM's table: from-to:k of batch sizes, separated by commas.")
@@ -48,7 +51,8 @@ def end_to_end(  # noqa: PLR0917 - an option each
     topology: Annotated[
         str | None,
         typer.Option(
-            help="Engines of the sides that decide: `both` draft, or `mixed` [default: by the drafter]."
+            help="Engines of the sides that decide: `both` draft, `mixed`, or one of `each` of two drafters "
+            "[default: by the drafters]."
         ),
     ] = None,
     resident: Annotated[
@@ -80,13 +84,15 @@ def end_to_end(  # noqa: PLR0917 - an option each
     - `specroute bench end-to-end --budget 120 --spec-bench spec_bench.jsonl`
     - `specroute bench end-to-end --profile '{"method": "eagle3", "k": 4, "draft_model": "runs/d/drafter"}'
       --ks 1,2,4 --name end-to-end-eagle3`
+    - `specroute bench end-to-end --profile '{"method": "ngram", "k": 8}' --profile
+      '{"method": "eagle3", "k": 4, "draft_model": "embedded"}' --loads closed-1 --name end-to-end-drafters`
     """
     from bench.endtoend.command import NGRAM, Options, run_end_to_end  # noqa: PLC0415 - keeps --help quick
     from bench.endtoend.sides import TOPOLOGIES  # noqa: PLC0415
     from replicas.model_store import ModelStoreError, default_cache_dir, prepare  # noqa: PLC0415
 
     if topology is not None and topology not in TOPOLOGIES:
-        raise bad_input(f"--topology: {topology}: write {' or '.join(TOPOLOGIES)}")
+        raise bad_input(f"--topology: {topology}: write {', '.join(TOPOLOGIES[:-1])} or {TOPOLOGIES[-1]}")
     try:
         tokenizer = str(prepare(default_cache_dir(), progress=lambda *_: None)) if outside else ""
     except ModelStoreError as error:
@@ -102,7 +108,7 @@ def end_to_end(  # noqa: PLR0917 - an option each
         max_tokens=max_tokens,
         temperature=temperature,
         warm_up=warm_up,
-        profile=profile or json.dumps(NGRAM),
+        profiles=tuple(profile or [json.dumps(NGRAM)]),
         table=_table(table),
         topology=topology,
         resident=resident,

@@ -16,7 +16,7 @@ BYTES = [2e7, 1e7, 3e7]
 def end_to_end(blocks: list[Measured]) -> dict[str, Any]:
     """Made of these blocks."""
     settings = {
-        "profile": json.dumps({"method": "ngram", "k": 8}),
+        "profiles": [{"method": "ngram", "k": 8}],
         "topology": "both",
         "topology_because": "as asked for",
         "warm_up": 10,

@@ -136,3 +136,17 @@ def test_a_service_that_does_not_start_says_why(program: Path, tmp_path: Path) -
     with pytest.raises(BenchError, match="no such thing as broken"):
         serving.wait_until_ready()
     assert not serving.running
+
+
+def test_another_installation_finds_no_code_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's workers import what lies in the folder they were started from, before what is installed."""
+    program = tmp_path / "specroute"
+    program.write_text("#!/bin/sh\npwd\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    serving = Serving(tmp_path / "service", {}, policy("bench"), program=Path("specroute"))
+    serving.start()
+    with pytest.raises(BenchError, match=f"did not become ready: {tmp_path / 'service'}$"):
+        serving.wait_until_ready()

@@ -10,15 +10,16 @@ import httpx
 import pytest
 
 from bench.endtoend.answers import Answer, Sampling, ask
+from bench.endtoend.claims import is_fixed
 from bench.endtoend.command import Options, cells_of, done_repeats
 from bench.endtoend.journal import Journal
 from bench.endtoend.outside import MEASURES, OutsideClient, conversations, outside_rows
 from bench.endtoend.run import RATE, Asked, Run, Warmth
 from bench.endtoend.running import Fleets
 from bench.endtoend.schedule import Block, schedule
-from bench.endtoend.sides import Drafter, Fleet, chosen_topology, fleets, sides
+from bench.endtoend.sides import Drafter, Fleet, chosen_topology, drafters, fleets, sides
 from bench.endtoend.workload import Prompt, Workload
-from bench.results import BenchError
+from bench.results import BenchError, OptionError
 
 pytestmark = pytest.mark.unit
 
@@ -78,7 +79,7 @@ def _empty_log() -> None:
 
 
 def running(run: Run, folder: Path, *, most: int) -> Fleets:
-    made = fleets(NGRAM, "both", [(1, 16, 4)], {})
+    made = fleets([NGRAM], "both", [(1, 16, 4)], {})
     return Fleets(made, folder, most=most, warm=run.warm, say=lambda _: None, make=Service)
 
 
@@ -89,7 +90,7 @@ def run_of(journal: Journal, asking: httpx.AsyncClient) -> Run:
 
 def blocks(wanted: list[str], *, all_at_once: bool = True, **options: Any) -> list[Block]:
     cells = cells_of(Options(loads=("closed-2", "open-0.5"), **options))
-    return schedule(sides((2, 4), wanted), cells, repeats=2, all_at_once=all_at_once)
+    return schedule(sides([NGRAM], (2, 4), wanted), cells, repeats=2, all_at_once=all_at_once)
 
 
 def test_repeats_go_forwards_and_backwards() -> None:
@@ -131,11 +132,54 @@ def test_every_side_has_two_engines() -> None:
     """Whatever the topology and the drafter."""
     model = Drafter({"method": "eagle3", "k": 4, "draft_model": "folder"})
     for drafter, topology in ((NGRAM, "both"), (model, "mixed")):
-        assert chosen_topology(drafter, None)[0] == topology
-        for fleet in fleets(drafter, topology, [(1, 16, 4)], {}).values():
+        assert chosen_topology([drafter], None)[0] == topology
+        for fleet in fleets([drafter], topology, [(1, 16, 4)], {}).values():
             assert sum(profile.get("replicas", 1) for profile in fleet.args["profiles"]) == 2
     with pytest.raises(BenchError, match="name some of vanilla, static-k2"):
-        sides((2,), ["static-k9"])
+        sides([NGRAM], (2,), ["static-k9"])
+
+
+def test_two_drafters_have_an_engine_each_where_something_decides() -> None:
+    """Their static sides have two engines of one drafter, and names of their own."""
+    offered = drafters([{"method": "ngram", "k": 8}, {"method": "eagle3", "k": 4, "draft_model": "folder"}])
+    chosen = sides(offered, (4, 8))
+    assert [side.name for side in chosen] == [
+        *("vanilla", "static-ngram-k4", "static-ngram-k8", "static-eagle3-k4"),
+        *("batch-table-ngram", "batch-table-eagle3", "threshold", "adaptive", "adaptive-cold"),
+    ]
+    assert [side.name for side in chosen if not is_fixed(side.name)] == [
+        "threshold",
+        "adaptive",
+        "adaptive-cold",
+    ]
+    topology, _ = chosen_topology(offered, None)
+    found = fleets(offered, topology, [(1, 16, 4)], {})
+    pools = {
+        name: [(profile["name"], profile.get("replicas", 1)) for profile in fleet.args["profiles"]]
+        for name, fleet in found.items()
+    }
+    assert pools["adaptive"] == [("ngram", 1), ("eagle3", 1)]
+    assert pools["static-eagle3"] == [("eagle3", 2)]
+    assert {side.fleet for side in chosen} <= set(found)
+    assert found["adaptive"].policy["spec"]["k"]["max"] == 8
+    assert found["static-eagle3"].policy["spec"]["k"]["max"] == 4
+
+
+@pytest.mark.parametrize(
+    "profiles", [[{"method": "ngram", "k": 2}] * 2, [{"method": "ngram", "k": 2}] * 3, []]
+)
+def test_there_are_not_more_drafters_than_engines(profiles: list[dict[str, Any]]) -> None:
+    """Nor two that could not be told apart, nor none."""
+    with pytest.raises(OptionError, match="write one, or two of different methods"):
+        drafters(profiles)
+
+
+def test_a_topology_is_for_a_number_of_drafters() -> None:
+    """One engine of each needs two, the others one."""
+    two = [NGRAM, Drafter({"method": "eagle3", "k": 4}, "eagle3")]
+    for offered, topology in (([NGRAM], "each"), (two, "both")):
+        with pytest.raises(OptionError, match="`each` is for two drafters"):
+            chosen_topology(offered, topology)
 
 
 async def test_an_answer_is_counted_by_its_usage() -> None:
@@ -193,11 +237,11 @@ async def test_fleets_make_room_for_each_other(tmp_path: Path) -> None:
     """The one that rested longest ends; a cold one is made anew; in the end none is left."""
     run = run_of(Journal(tmp_path / "j", "f"), client())
     async with running(run, tmp_path, most=2) as fleet:
-        for name in ("plain", "static", "plain", "table", "adaptive-cold", "adaptive-cold"):
+        for name in ("plain", "static", "plain", "batch-table", "adaptive-cold", "adaptive-cold"):
             await fleet.url(name)
     assert Service.log == [
-        *("+plain", "+static", "-static", "+table", "-plain", "+adaptive-cold", "-adaptive-cold"),
-        *("+adaptive-cold", "-table", "-adaptive-cold"),
+        *("+plain", "+static", "-static", "+batch-table", "-plain", "+adaptive-cold", "-adaptive-cold"),
+        *("+adaptive-cold", "-batch-table", "-adaptive-cold"),
     ]
 
 
@@ -214,7 +258,7 @@ async def test_a_side_that_fails_is_left_out(tmp_path: Path) -> None:
     """The others go on and have figures; without the plain side there is nothing to compare with."""
 
     def answered(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "table":
+        if request.url.host == "batch-table":
             return httpx.Response(500, json={"error": {"message": "no such option"}})
         return httpx.Response(200, content=ANSWER, headers=HEADERS)
 
@@ -222,7 +266,7 @@ async def test_a_side_that_fails_is_left_out(tmp_path: Path) -> None:
     run = run_of(journal, client(answered))
     async with running(run, tmp_path, most=2) as fleet:
         assert not await run.blocks(plan, fleet, until_s=None)
-    assert Service.log.count("+table") == 3
+    assert Service.log.count("+batch-table") == 3
     assert "no such option" in run.failed["batch-table"]
     assert list(done_repeats(plan, journal)) == []
     found = list(done_repeats(plan, journal, run.failed))
@@ -232,24 +276,24 @@ async def test_a_side_that_fails_is_left_out(tmp_path: Path) -> None:
 def test_sides_of_a_drafter_that_remembers_share_no_engines() -> None:
     """What one of them answered would be another's draft."""
     suffix = Drafter({"method": "suffix", "k": 4})
-    chosen = [side.fleet for side in sides((2, 4), apart=suffix.remembers)]
+    chosen = [side.fleet for side in sides([suffix], (2, 4))]
     assert len(set(chosen)) == len(chosen)
-    assert set(chosen) <= set(fleets(suffix, "both", [(1, 16, 4)], {}))
-    shared = [side.fleet for side in sides((2, 4), apart=NGRAM.remembers)]
+    assert set(chosen) <= set(fleets([suffix], "both", [(1, 16, 4)], {}))
+    shared = [side.fleet for side in sides([NGRAM], (2, 4))]
     assert shared.count("static") == 2
 
 
 def test_static_sides_have_the_k_they_are_named_for() -> None:
     """No policy of theirs lets the router choose another for a crowd."""
-    found = fleets(NGRAM, "both", [(1, 16, 4)], {})
-    assert {found[name].policy["spec"]["k"]["mode"] for name in ("static", "table")} == {"engine"}
+    found = fleets([NGRAM], "both", [(1, 16, 4)], {})
+    assert {found[name].policy["spec"]["k"]["mode"] for name in ("static", "batch-table")} == {"engine"}
 
 
 async def test_the_outside_client_stops_when_the_time_is_up(tmp_path: Path) -> None:
     """Repeats that are whole count, and those from before are not asked again."""
     journal = Journal(tmp_path / "j", "f")
     outside = OutsideClient(journal, tmp_path, WORKLOAD, 3, model="model", tokenizer="folder", max_tokens=64)
-    chosen = sides((), ["adaptive"])
+    chosen = sides([NGRAM], (), ["adaptive"])
     measures = dict.fromkeys(MEASURES, 2.0)
     for noted in ("0/vanilla", "0/adaptive", "1/adaptive"):
         journal.note(f"outside: {noted}", measures)

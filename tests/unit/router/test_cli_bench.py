@@ -43,7 +43,7 @@ def test_json_is_all_there_is_on_standard_output(tmp_path: Path) -> None:
         (("overhead", "--sides", "nginx"), "--sides: nginx: name some of direct"),
         (("startup", "--kinds", "lukewarm"), "--kinds: lukewarm: name some of warm"),
         (("startup", "--program", "old"), "--program: old: write NAME=PATH"),
-        (("end-to-end", "--topology", "ring"), "--topology: ring: write both or mixed"),
+        (("end-to-end", "--topology", "ring"), "--topology: ring: write both, mixed or each"),
         (("end-to-end", "--table", "1:2"), "--table: 1:2: write entries"),
         (("report", "--page", "nowhere.md"), "nowhere.md"),
     ],
@@ -63,6 +63,7 @@ def test_bad_input_is_told_on_a_line(words: tuple[str, ...], said: str) -> None:
         (("--sides", "fastest"), "--sides: fastest: there is none"),
         (("--tasks", "cdoe"), "--tasks: cdoe: there is none"),
         (("--profile", "ngram"), "--profile: "),
+        (("--topology", "each"), "--topology: each: `each` is for two drafters"),
         (("--ks", "9"), "--ks: 9: the profile's k is 8"),
     ],
 )
