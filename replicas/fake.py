@@ -32,14 +32,14 @@ class FakeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alpha: float = Field(0.7, ge=0, le=1)
-    coverage: float = Field(1.0, ge=0, le=1)
+    alpha: float = Field(0.7, ge=0, le=1, description="How likely a draft token is accepted.")
+    coverage: float = Field(1.0, ge=0, le=1, description="How likely a step has a draft at all.")
     copying: bool = Field(
         False,
         description="Drafts are n-gram lookups, not luck; alpha is how likely an answer goes on copying.",
     )
-    prefill_ms: float = Field(5.0, ge=0)
-    step_ms: float = Field(5.0, ge=0)
+    prefill_ms: float = Field(5.0, ge=0, description="Reading a prompt.")
+    step_ms: float = Field(5.0, ge=0, description="A decode step.")
     per_request_ms: float = Field(
         0.0, ge=0, description="What a step takes longer for every further request."
     )
@@ -47,7 +47,7 @@ class FakeSettings(BaseModel):
         False,
         description="Passes keep to a schedule, as in a process of their own, and wait for no reader.",
     )
-    start_s: float = Field(0.0, ge=0)
+    start_s: float = Field(0.0, ge=0, description="How long it takes to start.")
 
 
 class FakeEngine:

@@ -42,8 +42,8 @@ class PromptLookup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min: int = Field(2, ge=1)
-    max: int = Field(5, ge=1)
+    min: int = Field(2, ge=1, description="Fewest tokens that must be found again.")
+    max: int = Field(5, ge=1, description="Most tokens that are looked for.")
 
     @model_validator(mode="after")
     def _ordered(self) -> PromptLookup:
@@ -63,11 +63,17 @@ class StepCost(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verify: float = Field(0.7, ge=0)
-    per_token: float = Field(0.01, ge=0)
-    per_draft_token: float = Field(0.0, ge=0)
-    per_request: float = Field(0.02, ge=0, lt=1)
-    per_prefill_token: float = Field(0.04, ge=0)
+    verify: float = Field(0.7, ge=0, description="What verifying any draft adds.")
+    per_token: float = Field(0.01, ge=0, description="What verifying each draft token adds.")
+    per_draft_token: float = Field(
+        0.0,
+        ge=0,
+        description="What each draft token that is asked for takes to make; for drafters that are models.",
+    )
+    per_request: float = Field(0.02, ge=0, lt=1, description="What each further request of the batch adds.")
+    per_prefill_token: float = Field(
+        0.04, ge=0, description="What each token of a prompt read beside it adds."
+    )
 
     def plain_steps(self, *, drafted: int, asked: int) -> float:
         """What a step costs that verifies `drafted` tokens of a drafter that was asked for `asked`."""
@@ -84,7 +90,10 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+        description="What the pool is called in headers, metrics and evidence; up to 32 of a-z 0-9 `_` `-`.",
+    )
     method: Method = Field("none", description="Who drafts; `none` is plain decoding.")
     k: int = Field(0, ge=0, le=32, description="The largest number of draft tokens a request may ask for.")
     draft_model: DrafterFolder | None = Field(
@@ -99,8 +108,12 @@ class Profile(BaseModel):
     )
     prompt_lookup: PromptLookup = PromptLookup()
     step_cost: StepCost = StepCost()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where its engines run; `auto` is a GPU where there are some."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Of the weights; `auto` is the model's own on GPUs, float32 on CPUs."
+    )
     replicas: int = Field(1, ge=1, description="Engines. Left out where there is `autoscaling`.")
     autoscaling: Autoscaling | None = Field(
         None, description="Let the number of engines follow what is asked of them; by default it stays."

@@ -40,7 +40,11 @@ class StoreSettings(_Settings):
     timeout_ms: int = Field(
         500, ge=1, description="Longest wait for one answer. No request waits for it: only learning is late."
     )
-    flush_interval_s: float = Field(1.0, gt=0)
+    flush_interval_s: float = Field(
+        1.0,
+        gt=0,
+        description="How often what was learned is written, and what other routers learned is read.",
+    )
 
 
 class TenancySettings(_Settings):
@@ -70,15 +74,15 @@ class PolicySettings(_Settings):
     path: str | None = Field(
         None, description="A policy file, watched for changes; None is the default preset."
     )
-    poll_interval_s: float = Field(1.0, gt=0)
+    poll_interval_s: float = Field(1.0, gt=0, description="How often the file is looked at.")
 
 
 class HttpSettings(_Settings):
     """Limits of the HTTP surface."""
 
-    max_body_bytes: int = Field(8 * 2**20, ge=1024)
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="A request's body.")
     max_json_depth: int = Field(64, ge=8, description="Objects and arrays in each other, in a body.")
-    max_headers: int = Field(100, ge=20)
+    max_headers: int = Field(100, ge=20, description="How many headers a request may have.")
     max_header_bytes: int = Field(16 * 2**10, ge=2048, description="All headers, the path and the query.")
     max_answers: int = Field(128, ge=1, description="Answers a request may ask for: prompts times n.")
     open_admin: bool = Field(

@@ -4,26 +4,26 @@ The own prompts are those of `bench.methods`, which neither drafters nor the cla
 code editing `code_editing.json` beside this module: pieces of code and what to do to them. Every block draws
 new ones, the same for all sides.
 
-Routers are warmed up with other prompts: those that the classifier, and drafters of our own, did learn from.
-Such a drafter does better there than on what is measured, and the router has to notice.
+Routers are warmed up with 16 further prompts of each task. They are of the same kinds, as what a service was
+asked before is: with prompts that a drafter of ours learned from, it would look better than it is, and the
+router would prefer it for longer than it should.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from bench.methods import prompts as of_methods
 from bench.results import BenchError, OptionError
-from training import templates
 
 CODE_EDITING: Final = "code_editing"
 TASKS: Final = (
@@ -45,8 +45,9 @@ _CATEGORIES: Final = {
     "writing": "creative",
     "roleplay": "creative",
 }
-_WARM_PER_TASK: Final = 40
-_PLAIN_SHARE: Final = 0.97
+_WARM_PER_TASK: Final = 16
+_EACH: Final = 3
+"""Which of the prompts warm up: an odd distance takes own and foreign ones in turn."""
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -63,7 +64,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Prompts by task: those to measure and those to warm up with."""
+    """Prompts by task: those to measure, and others to warm up with, in a mixed order."""
 
     measured: Mapping[str, Sequence[Prompt]]
     warming: Sequence[Prompt]
@@ -97,8 +98,12 @@ def workload(spec_bench: Path | None = None, tasks: Sequence[str] = ()) -> Workl
             raise OptionError(f"--tasks: {task}: there is none: name some of {', '.join(TASKS)}")
     chosen = [task for task in TASKS if not tasks or task in tasks]
     mixed = {task: _alternating(list(pools[task].values())) for task in chosen}
-    warmed = {"code" if task == CODE_EDITING else task for task in chosen}
-    return Workload(mixed, warming_prompts(warmed))
+    warming = [prompt for pool in mixed.values() for prompt in pool[1::_EACH][:_WARM_PER_TASK]]
+    kept = {prompt.ident for prompt in warming}
+    return Workload(
+        {task: [prompt for prompt in pool if prompt.ident not in kept] for task, pool in mixed.items()},
+        Random("warming").sample(warming, len(warming)),
+    )
 
 
 def own_prompts() -> Iterator[Prompt]:
@@ -142,20 +147,3 @@ def _edits() -> Iterator[str]:
 def _alternating(pools: Iterable[Sequence[Prompt]]) -> list[Prompt]:
     """One of each pool in turn, as long as it lasts."""
     return [prompt for row in zip_longest(*pools) for prompt in row if prompt is not None]
-
-
-def warming_prompts(tasks: Container[str]) -> list[Prompt]:
-    """Up to 40 prompts for each task in a mixed order, in an alphabet that the embedded model knows."""
-    found: list[Prompt] = []
-    for task, rows in groupby(templates.own_rows(templates.slots(), per_template=2), lambda row: row.task):
-        texts = [row.body["messages"][-1]["content"] for row in rows] if task in tasks else []
-        usual = [text for text in texts if _is_usual(text)]
-        found += [
-            _prompt(task, "training", text)
-            for text in Random(task).sample(usual, min(_WARM_PER_TASK, len(usual)))
-        ]
-    return Random("warming").sample(found, len(found))
-
-
-def _is_usual(text: str) -> bool:
-    return sum(character.isascii() for character in text) >= _PLAIN_SHARE * len(text)
