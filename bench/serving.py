@@ -66,11 +66,11 @@ class Serving:
         Another installation's `program` runs in `folder`: Ray's workers import what lies in the folder
         they were started from before what is installed, which would be this installation's code.
         """
-        self._folder = folder
+        self._folder = folder.absolute()
         self._args = dict(args)
         self._policy = dict(policy)
         self._program = (program or Path(sys.executable).with_name("specroute")).absolute()
-        self._cwd = folder if program is not None else None
+        self._cwd = self._folder if program is not None else None
         self._variables = dict(variables or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0

@@ -65,6 +65,11 @@ class Drafter:
     name: str = ""
 
     @property
+    def method(self) -> str:
+        """Who drafts."""
+        return str(self.profile["method"])
+
+    @property
     def k(self) -> int:
         """Most draft tokens of a step."""
         return int(self.profile["k"])
@@ -72,12 +77,12 @@ class Drafter:
     @property
     def copies(self) -> bool:
         """Whether it copies from the text, which takes next to no time."""
-        return self.profile["method"] in COPYING
+        return self.method in COPYING
 
     @property
     def remembers(self) -> bool:
         """Whether it copies from earlier answers, too: sides that share its engines would help each other."""
-        return str(self.profile["method"]) == "suffix"
+        return self.method == "suffix"
 
     @property
     def pool(self) -> str:
@@ -97,8 +102,10 @@ def drafters(profiles: Sequence[Mapping[str, Any]]) -> list[Drafter]:
     """The drafters to be compared: one, or two of different methods, which are told apart by them.
 
     Raises:
-        OptionError: There are more, or two of the same method.
+        OptionError: There are more, or two of the same method; or one without method or k.
     """
+    if not all(isinstance(profile, Mapping) and {"method", "k"} <= profile.keys() for profile in profiles):
+        raise OptionError('--profile: write its method and k, like {"method": "ngram", "k": 8}')
     if len(profiles) == 1:
         return [Drafter(profiles[0])]
     found = [Drafter(profile, str(profile["method"]).replace("_", "-")) for profile in profiles]

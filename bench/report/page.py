@@ -4,8 +4,8 @@
     …
     <!-- /bench -->
 
-A mark names a bench, whose results all follow one another, or `summary` or `gains`. Everything outside the
-marks is written by people and stays.
+A mark names a bench, whose results all follow one another, or `gains`. Everything outside the marks is
+written by people and stays.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.report.drafting import COMMANDS
+from bench.report.gains import gains
 from bench.report.plots import picture
 from bench.report.sections import known, section
-from bench.report.summary import gains, summary
 from bench.results import BenchError, Document, read_all
 
-_SHORT: Final = {"summary": (summary, "specroute bench all"), "gains": (gains, COMMANDS["pools"])}
-"""What is made of several results, and the command that measures them."""
+GAINS: Final = "gains"
 _REGION: Final = re.compile(
     r"(?P<open><!-- bench: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- /bench -->)", re.DOTALL
 )
@@ -78,9 +77,8 @@ def filled(page: Path, text: str, documents: Mapping[str, Document], links: Link
 
 
 def _content(name: str, documents: Mapping[str, Document], links: Links) -> str:
-    if name in _SHORT:
-        made, command = _SHORT[name]
-        return made(documents) or f"Nothing is measured yet: `{command}`."
+    if name == GAINS:
+        return gains(documents, links.results) or f"Not measured yet: `{COMMANDS['pools']}`."
     found = {file: one for file, one in documents.items() if one["bench"] == name}
     if not found:
         return f"Not measured yet: `{COMMANDS.get(name, f'specroute bench {name}')}`."

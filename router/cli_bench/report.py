@@ -27,8 +27,8 @@ def report(
 ) -> None:
     """Make the figures of README.md and docs anew from the result files.
 
-    What stands between `<!-- bench: NAME -->` and `<!-- /bench -->` is replaced, NAME being a bench,
-    `summary` or `gains`; pictures are drawn beside the result files.
+    What stands between `<!-- bench: NAME -->` and `<!-- /bench -->` is replaced, NAME being a bench or
+    `gains`; pictures are drawn beside the result files.
 
     Example: specroute bench report --check
     """

@@ -93,6 +93,7 @@ def _ray(run: Run) -> Iterator[None]:
     """A private Ray of this process, shut down in order at the end."""
     import ray  # noqa: PLC0415 - reads the environment when it is imported
     from ray import serve  # noqa: PLC0415
+    from ray.job_config import JobConfig  # noqa: PLC0415
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
@@ -103,6 +104,9 @@ def _ray(run: Run) -> Iterator[None]:
             object_store_memory=_STORE_MEMORY_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            # Or workers would import what lies in the folder this was started from before what is installed:
+            # somebody's router.py in the place of our package. A client's job does not say where it is.
+            job_config=JobConfig(_client_job=True),
             _temp_dir=str(run.ray),
         )
     except Exception as error:  # a machine so busy that the raylet takes longer than its half a minute

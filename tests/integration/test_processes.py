@@ -44,6 +44,17 @@ def test_nothing_listens_beyond_loopback_but_serves_own_servers(service: Service
     assert all(process.environ().get("RAY_AUTH_MODE") == "token" for process in open_to_all)
 
 
+def test_code_in_the_folder_it_is_started_from_is_not_ours(tmp_path: Path) -> None:
+    """Ray's workers would import it first, and many projects have a router.py."""
+    for name in ("router", "replicas", "policies"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('somebody else's')\n")
+    service = Service(tmp_path).wait_until_ready()
+    try:
+        assert service.answers()
+    finally:
+        service.end(signal.SIGTERM)
+
+
 def test_two_instances_side_by_side_and_ctrl_c(service: Service, tmp_path: Path) -> None:
     """A second works beside the first; Ctrl-C, which reaches its whole group, leaves nothing of it alone."""
     second = Service(tmp_path).wait_until_ready()

@@ -9,10 +9,10 @@ import result_documents
 from test_endtoend_figures import run
 from typer.testing import CliRunner
 
+from bench.report.gains import gains
 from bench.report.page import regenerate
 from bench.report.plots import picture
 from bench.report.sections import section
-from bench.report.summary import gains
 from bench.results import SCHEMA, BenchError, read, read_all, write
 from router.cli import app
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[3]
 BENCHES = ("end-to-end", "overhead", "decision", "store", "scaling", "startup")
 PAGE = "Before.\n\n" + "".join(f"<!-- bench: {name} -->\nold\n<!-- /bench -->\n\n" for name in BENCHES)
-README = "<!-- bench: summary -->\n<!-- /bench -->\nAfter.\n"
+README = "<!-- bench: gains -->\n<!-- /bench -->\nAfter.\n"
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +73,12 @@ def test_pages_are_made_of_results_alone(documents: dict[str, dict[str, Any]], t
     assert "(results/end-to-end-ngram.json)" in text
     assert "![end-to-end](results/end-to-end-ngram.svg)" in text
     assert "Not measured yet: `specroute bench startup`" in text
-    assert "10,000 (tenant, task) cells" in readme.read_text()
+    assert "Not measured yet: `python -m bench.methods.pools`" in readme.read_text()
     assert readme.read_text().endswith("After.\n")
     assert regenerate(results, pages) == []
 
 
-def test_a_readme_shows_what_drafters_and_router_take_by_task(tmp_path: Path) -> None:
+def test_a_readme_shows_what_drafters_and_router_take_by_task() -> None:
     """Of the result with most tasks, the greatest gain first."""
     rows = [
         {"family": family, "profile": "ngram", "k": 8, "router": [value, value - 0.1, value + 0.1]}
@@ -87,16 +87,12 @@ def test_a_readme_shows_what_drafters_and_router_take_by_task(tmp_path: Path) ->
     ]
     settings = {"methods": {"ngram": "", "eagle3": "embedded"}}
     pools = {"bench": "pools", "settings": settings}
-    text = gains({"few": {**pools, "rows": rows[:1]}, "many": {**pools, "rows": rows}})
+    text = gains({"few": {**pools, "rows": rows[:1]}, "many": {**pools, "rows": rows}}, "results")
     assert text.splitlines()[2:4] == [
         "| rag | 0.60 [0.10, 0.90] | 0.75 [0.10, 0.90] | 0.60 [0.50, 0.70] | ngram, k=8 |",
         "| chat | 0.90 [0.10, 0.90] | 0.75 [0.10, 0.90] | 0.90 [0.80, 1.00] | ngram, k=8 |",
     ]
-    assert text.endswith("From `many.json`.")
-    page = tmp_path / "README.md"
-    page.write_text("<!-- bench: gains -->\n<!-- /bench -->\n")
-    regenerate(tmp_path, {page: "."})
-    assert "Nothing is measured yet: `python -m bench.methods.pools`" in page.read_text()
+    assert text.endswith("From [many.json](results/many.json).")
 
 
 def test_what_was_not_measured_is_said(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_bad_input_is_told_on_a_line(words: tuple[str, ...], said: str) -> None:
         (("--tasks", "cdoe"), "--tasks: cdoe: there is none"),
         (("--profile", "ngram"), "--profile: "),
         (("--topology", "each"), "--topology: each: `each` is for two drafters"),
+        (("--profile", '{"k": 4}'), "--profile: write its method and k"),
         (("--ks", "9"), "--ks: 9: the profile's k is 8"),
     ],
 )
